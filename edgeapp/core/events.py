@@ -1,0 +1,209 @@
+"""The values that flow between the stages, and the three errors. Frozen, no base class, no behaviour beyond arithmetic.
+
+Instants are integer nanoseconds on the running loop's clock (`*_ns`); audio is mono int16 at 16 kHz unless a field says
+otherwise; images are uint8 BGR.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ: Final = 16_000
+"""The rate of all audio inside the application; devices resample at the edge."""
+
+
+class ConfigError(Exception):
+    """The operator must act: a wrong key, a missing file, a package that is not installed."""
+
+
+class DeviceError(Exception):
+    """A cable, a camera or a sound card did not do its work."""
+
+
+class BackendError(Exception):
+    """A model or a server did not do its work. Expected: the caller falls back."""
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """A short run of microphone samples."""
+
+    samples: NDArray[np.int16]
+    """Mono samples at `SAMPLE_RATE_HZ`, shape (n,)."""
+
+    ended_ns: int
+    """When the last sample was captured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What a person said in one turn. It carries everything a recogniser needs."""
+
+    number: int
+    """Counts the utterances of a conversation, from 1; a streaming recogniser knows what it already heard by it."""
+
+    samples: NDArray[np.int16]
+    """Mono samples at `SAMPLE_RATE_HZ`, pre-roll included, shape (n,)."""
+
+    ended_ns: int
+    """When the last voiced sample was captured: the clock of the turn starts here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """The words of an utterance, or the words so far."""
+
+    text: str
+    """Lower case, no punctuation; empty if nothing was understood."""
+
+    complete: bool
+    """True if the recogniser's grammar (or model) takes the text for a finished sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to a language model; it carries everything, so any model can take over in the middle."""
+
+    system: str
+    """Who the device is and the facts it may use. Stable over a conversation, so that it can stay resident."""
+
+    turns: tuple[tuple[str, str], ...]
+    """What was said and what was heard as the answer, oldest first."""
+
+    question: str
+    """What the person said now."""
+
+    said: str = ""
+    """The beginning of the reply that is already spoken; the model continues from it."""
+
+    max_tokens: int = 64
+    """The bound of the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A few words to be spoken in one breath."""
+
+    text: str
+    """Plain text: no markup, no emoji."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """A run of synthesized samples."""
+
+    samples: NDArray[np.int16]
+    """Mono samples, shape (n,)."""
+
+    sample_rate_hz: int
+    """The voice's own rate; the speaker resamples."""
+
+
+class TimestampKind(StrEnum):
+    """Where a frame's capture time comes from."""
+
+    KERNEL = "kernel"
+    """The driver stamped the buffer."""
+
+    ESTIMATED = "estimated"
+    """Read when the grab returned, so the frame is older than it says."""
+
+    FILE = "file"
+    """Paced from a recording or a simulation."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraFrame:
+    """One picture from a camera. Handed on by reference: no stage copies the pixels to pass them."""
+
+    pixels: NDArray[np.uint8]
+    """BGR, shape (height, width, 3)."""
+
+    at_ns: int
+    """When the sensor captured it: the clock of the verdict starts here."""
+
+    number: int
+    """Counts the frames of one source, from 1; a gap is a drop."""
+
+    source: str
+    """The camera's name in the configuration."""
+
+    timestamp_kind: TimestampKind
+    """How far `at_ns` can be trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One detected thing."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    """Corners in pixels of the original frame."""
+
+    label: str
+    """The class's name."""
+
+    score: float
+    """0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """What a detector saw in one frame."""
+
+    frame_number: int
+    """The number of the frame looked at."""
+
+    boxes: tuple[Box, ...]
+    """Best score first."""
+
+    model: str
+    """The sha256 (first 12 hex digits) of the model that looked."""
+
+
+class Outcome(StrEnum):
+    """The three verdicts. Everything that is not proven good in time fails safe."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    NOT_INSPECTED = "NOT_INSPECTED"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one answer a triggered part gets."""
+
+    outcome: Outcome
+    """PASS needs proof: seen, in time, by a verified model."""
+
+    why: str
+    """The rule that decided, in words."""
+
+    source: str
+    """The camera's name."""
+
+    frame_number: int
+    """The frame judged."""
+
+    at_ns: int
+    """The frame's sensor timestamp."""
+
+    decided_ns: int
+    """When the verdict was given."""
+
+    due_ns: int
+    """When it had to be given."""
+
+    boxes: tuple[Box, ...] = ()
+    """What was seen, best score first."""
+
+    model: str = ""
+    """Which model looked; empty if none did."""

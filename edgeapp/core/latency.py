@@ -1,0 +1,121 @@
+"""What we know of a duration: a log-bucket histogram that forgets, and counts the waits we gave up on as evidence.
+
+A wait that was ended (a timeout, a cancel, an error after t) says "longer than t". Dropping it would leave only survivors
+and make a dying link look healthy, so the tail is the product-limit estimate of Kaplan and Meier (1958), in which a
+censored wait stays at risk up to where it was given up. Ageing is exponential. Buckets are 5 % wide from 0.1 ms to 20 s.
+"""
+
+from __future__ import annotations
+
+from math import ceil, log, sqrt
+from typing import Final
+
+import numpy as np
+
+_FIRST_NS: Final = 100_000
+_LOG_RATIO: Final = log(1.05)
+_BUCKETS: Final = 1 + ceil(log(20e9 / _FIRST_NS) / _LOG_RATIO)
+_EDGE_NS: Final = [round(_FIRST_NS * 1.05**n) for n in range(_BUCKETS)]
+_Z: Final = 1.645  # one-sided 95 %
+_INDEPENDENT: Final = 1 / 3  # neighbouring round trips resemble each other: lag-1 correlation about 0.5
+_RESCALE: Final = 2.0**60
+
+
+def _bucket(duration_ns: int) -> int:
+    """The first bucket whose upper edge is not below the duration."""
+    if duration_ns <= _FIRST_NS:
+        return 0
+    return min(_BUCKETS - 1, ceil(log(duration_ns / _FIRST_NS) / _LOG_RATIO - 1e-9))
+
+
+def _wilson(share: float, count: float, z: float) -> float:
+    """The Wilson (1927) score bound of a proportion; z > 0 is the upper one, z < 0 the lower."""
+    if count <= 0:
+        return 1.0 if z > 0 else 0.0
+    centre = share + z * z / (2 * count)
+    spread = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return min(1.0, max(0.0, (centre + spread) / (1 + z * z / count)))
+
+
+class Latency:
+    """The distribution of one duration, as far as recent evidence goes. Not thread-safe: it lives on the loop."""
+
+    def __init__(self, *, prior_ns: int, half_life_ns: int = 300_000_000_000) -> None:
+        """`prior_ns` is the bound believed before there is enough evidence; `half_life_ns` how fast evidence ages."""
+        self.prior_ns = prior_ns
+        self._half_life_ns = half_life_ns
+        self._ended = np.zeros(_BUCKETS)
+        self._gave_up = np.zeros(_BUCKETS)
+        self._weight = self._weight_squared = 0.0
+        self._epoch_ns = 0
+        self._survival: list[float] | None = None
+
+    def took(self, now_ns: int, took_ns: int) -> None:
+        """The work ended after `took_ns`."""
+        self._ended[_bucket(took_ns)] += self._fresh_weight(now_ns)
+
+    def gave_up(self, now_ns: int, waited_ns: int) -> None:
+        """The wait was ended after `waited_ns` without an answer: the duration is longer than that."""
+        self._gave_up[_bucket(waited_ns)] += self._fresh_weight(now_ns)
+
+    def _fresh_weight(self, now_ns: int) -> float:
+        """The weight of evidence that arrives now; old evidence weighs less because new evidence weighs more."""
+        weight = 2.0 ** ((now_ns - self._epoch_ns) / self._half_life_ns) if self._weight else 1.0
+        if not self._weight:
+            self._epoch_ns = now_ns
+        elif weight > _RESCALE:
+            self._ended /= weight
+            self._gave_up /= weight
+            self._weight /= weight
+            self._weight_squared /= weight * weight
+            self._epoch_ns, weight = now_ns, 1.0
+        self._weight += weight
+        self._weight_squared += weight * weight
+        self._survival = None
+        return weight
+
+    def count(self, now_ns: int) -> float:
+        """How many samples the evidence is worth now: aged, and corrected for unequal weights (Kish 1965)."""
+        if not self._weight:
+            return 0.0
+        aged = self._weight * 2.0 ** (-(now_ns - self._epoch_ns) / self._half_life_ns)
+        return min(aged, self._weight**2 / self._weight_squared)
+
+    def share_longer(self, than_ns: int) -> float:
+        """The estimated probability of taking longer than `than_ns`; 1.0 without evidence."""
+        below = _bucket(than_ns)
+        if below and _EDGE_NS[below] > than_ns:
+            below -= 1  # the bucket that holds the limit counts as longer
+        return self._curve()[below]
+
+    def share_longer_at_most(self, now_ns: int, than_ns: int) -> float:
+        """The 95 % upper bound of `share_longer`, given how much evidence there is; 1.0 without any."""
+        return _wilson(self.share_longer(than_ns), self.count(now_ns) * _INDEPENDENT, _Z)
+
+    def share_longer_at_least(self, now_ns: int, than_ns: int) -> float:
+        """The 95 % lower bound of `share_longer`; 0.0 without evidence."""
+        return _wilson(self.share_longer(than_ns), self.count(now_ns) * _INDEPENDENT, -_Z)
+
+    def bound_ns(self, coverage: float) -> int:
+        """The duration that a share `coverage` of the work stays within.
+
+        With fewer samples than can show that share, the larger of the prior and the longest duration seen.
+        """
+        curve = self._curve()
+        missing = 1 - coverage
+        enough = self._weight > 0 and self._weight**2 / self._weight_squared * missing >= 1
+        limit = missing if enough else 1e-9
+        for edge_ns, longer in zip(_EDGE_NS, curve, strict=True):
+            if longer <= limit:
+                return edge_ns if enough else max(edge_ns, self.prior_ns)
+        return self.prior_ns if not self._weight else _EDGE_NS[-1]
+
+    def _curve(self) -> list[float]:
+        """P(longer than each bucket's upper edge)."""
+        if self._survival is None:
+            if not self._weight:
+                return [1.0] * _BUCKETS
+            at_risk = np.cumsum((self._ended + self._gave_up)[::-1])[::-1]
+            hazard = np.divide(self._ended, at_risk, out=np.zeros(_BUCKETS), where=at_risk > 0)
+            self._survival = np.cumprod(1 - hazard).tolist()
+        return self._survival
