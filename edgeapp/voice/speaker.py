@@ -41,11 +41,11 @@ class Speaker(Protocol):
         """
 
     async def drained(self) -> int:
-        """Return `played_ns` when everything queued has been heard. Raises DeviceError if the device goes before that."""
+        """Return `played_ns` when everything queued has been heard. Raises DeviceError if the device goes before."""
 
 
 def onset(samples: NDArray[np.int16], threshold: int = 200) -> int:
-    """The number of samples before the first one a person can hear, shape (n,) -> 0..n.
+    """Count the samples before the first one a person can hear, shape (n,) -> 0..n.
 
     The default threshold is -44 dBFS: synthetic voices start with silence well below it, and a turn's clock stops only
     when something is audible.
