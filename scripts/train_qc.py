@@ -1,0 +1,196 @@
+"""Train the QC detector from scratch: `python scripts/train_qc.py --data DIR --out models/qc-yolo11n`.
+
+DIR is what `make_qc_images.py` wrote. Trains YOLO11n by ultralytics (AGPL-3.0) at 320 px, then writes to --out: the ONNX file
+(raw head, no NMS inside), the learning curve as PNG, the card's figures as figures.json. Needs the extra `train`
+(torch, ultralytics, onnx). The run lives in --run; started again with the same --run it goes on where it stopped. Uses
+a GPU if there is one, else one CPU thread with bfloat16 where the processor has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+SIZE_PX = 320
+
+
+def enable_bfloat16_on_cpu() -> bool:
+    """Let DetectionModel's training passes run in bfloat16 on a CPU that multiplies it natively (about half the time).
+
+    ultralytics allows bfloat16 on CUDA only, so the class's `predict` is wrapped; losses stay in float32.
+    """
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    if torch.cuda.is_available() or not torch.cpu._is_avx512_bf16_supported():
+        return False
+    plain = DetectionModel.predict
+
+    def predict(self: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        if not self.training:
+            return plain(self, x, *args, **kwargs)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts = plain(self, x.contiguous(memory_format=torch.channels_last), *args, **kwargs)
+        return {name: value.float() if torch.is_tensor(value) else value for name, value in parts.items()}
+
+    DetectionModel.predict = predict
+    return True
+
+
+def train(args: argparse.Namespace) -> Path:
+    """Train or resume; returns the run's folder. Raises SystemExit with one sentence when the data is not there."""
+    import torch
+    from ultralytics import YOLO
+
+    data = args.data / "qc.yaml"
+    if not data.is_file():
+        raise SystemExit(f"{data} is missing: write it with scripts/make_qc_images.py --out {args.data}")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    bfloat16 = enable_bfloat16_on_cpu()
+    gpu = torch.cuda.is_available()
+    last = args.run / "weights" / "last.pt"
+    if last.is_file() and not args.smoke:
+        model = YOLO(last)
+        settings: dict[str, Any] = {"resume": True}
+    else:
+        model = YOLO("yolo11n.yaml")
+        settings = training_settings(args, gpu)
+    if bfloat16:
+        model.add_callback(
+            "on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last)
+        )
+    started = time.time()
+    model.train(data=str(data.resolve()), **settings)
+    note_time(args.run, time.time() - started, gpu, bfloat16)
+    return Path(args.run)
+
+
+def training_settings(args: argparse.Namespace, gpu: bool) -> dict[str, Any]:
+    """What ultralytics is told. No mosaic: the renderer composes whole scenes, and mosaic shrinks the defects."""
+    return {
+        "imgsz": SIZE_PX,
+        "epochs": 1 if args.smoke else args.epochs,
+        "time": None if args.smoke else args.hours,
+        "batch": 16,
+        "nbs": 16,
+        "optimizer": "AdamW",
+        "lr0": 0.002,
+        "lrf": 0.01,
+        "cos_lr": True,
+        "warmup_epochs": 1,
+        "weight_decay": 0.0005,
+        "mosaic": 0.0,
+        "close_mosaic": 0,
+        "scale": 0.15,
+        "translate": 0.08,
+        "fliplr": 0.5,
+        "flipud": 0.5,
+        "hsv_h": 0.04,
+        "hsv_s": 0.5,
+        "hsv_v": 0.3,
+        "amp": "bf16" if gpu else False,
+        "device": 0 if gpu else "cpu",
+        "workers": 8 if gpu else 0,
+        "seed": args.seed,
+        "deterministic": True,
+        "plots": False,
+        "project": str(args.run.resolve().parent),
+        "name": args.run.name,
+        "exist_ok": True,
+        "patience": 1000,
+    }
+
+
+def note_time(run: Path, seconds: float, gpu: bool, bfloat16: bool) -> None:
+    """Add this start's wall time to the run's notes, so that a resumed run tells its whole time."""
+    notes = run / "notes.json"
+    earlier = json.loads(notes.read_text())["wall_s"] if notes.is_file() else 0.0
+    machine = f"{os.cpu_count()} CPU cores ({cpu_name()})" + (", one GPU" if gpu else ", no GPU")
+    precision = "bfloat16 passes, float32 loss and weights" if bfloat16 or gpu else "float32"
+    notes.write_text(
+        json.dumps({"wall_s": round(earlier + seconds), "machine": machine, "precision": precision}, indent=1)
+    )
+
+
+def cpu_name() -> str:
+    """The processor's name as Linux gives it, else the architecture."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()
+
+
+def draw_curve(run: Path, out: Path) -> None:
+    """Draw mAP and the three losses over the epochs from the run's results.csv."""
+    import csv
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with (run / "results.csv").open() as file:
+        rows = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    epochs = [row["epoch"] for row in rows]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), dpi=100)
+    for key, name in (("metrics/mAP50(B)", "mAP50"), ("metrics/mAP50-95(B)", "mAP50-95")):
+        left.plot(epochs, [row[key] for row in rows], marker=".", label=name)
+    left.set(xlabel="epoch", title="validation set", ylim=(0, 1))
+    for key in ("box_loss", "cls_loss", "dfl_loss"):
+        right.plot(epochs, [row[f"train/{key}"] for row in rows], label=key)
+    right.set(xlabel="epoch", title="training loss")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.tight_layout()
+    figure.savefig(out / "learning-curve.png")
+
+
+def export(run: Path, out: Path) -> Path:
+    """Write the run's best weights as qc-yolo11n-320.onnx: float32, static 1x3x320x320, raw head, opset 17."""
+    from ultralytics import YOLO
+
+    best = run / "weights" / "best.pt"
+    if not best.is_file():
+        raise SystemExit(f"{best} is missing: train first")
+    written = YOLO(best).export(format="onnx", imgsz=SIZE_PX, opset=17, nms=False, simplify=False, dynamic=False)
+    target = out / f"qc-yolo11n-{SIZE_PX}.onnx"
+    out.mkdir(parents=True, exist_ok=True)
+    Path(written).replace(target)
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder written by make_qc_images.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the model and its figures")
+    parser.add_argument("--run", type=Path, help="folder of the training run (default DATA/run)")
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--hours", type=float, help="stop after this time instead of --epochs")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--export-only", action="store_true", help="no training: export the run's best weights so far")
+    parser.add_argument("--smoke", action="store_true", help="one epoch on what --data holds (make it with --smoke too)")
+    args = parser.parse_args()
+    args.run = args.run or args.data / "run"
+    if not args.export_only:
+        train(args)
+    written = export(args.run, args.out)
+    draw_curve(args.run, args.out)
+    print(json.dumps({"model": str(written), "bytes": written.stat().st_size}), file=sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
