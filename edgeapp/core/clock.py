@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
-
-MS: Final = 1_000_000
-"""One millisecond in nanoseconds."""
 
 
 def now_ns() -> int:

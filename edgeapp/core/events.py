@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MS: Final = 1_000_000
+"""One millisecond in nanoseconds."""
+
 SAMPLE_RATE_HZ: Final = 16_000
 """The rate of all audio inside the application; devices resample at the edge."""
 

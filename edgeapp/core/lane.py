@@ -22,7 +22,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from edgeapp.core.clock import MS, now_ns
+from edgeapp.core.clock import now_ns
+from edgeapp.core.events import MS
 from edgeapp.core.latency import Latency
 
 T = TypeVar("T")
@@ -39,6 +40,12 @@ class Slot:
 
     cost_ns: int
     """How long it holds the lane, by its bound."""
+
+    label: str = ""
+    """What ran in it; empty until it starts."""
+
+    started_ns: int | None = None
+    """When it really started."""
 
     turn: asyncio.Future[None] | None = field(default=None, repr=False)
     """Set while somebody waits to start in it."""
@@ -92,9 +99,12 @@ class Lane:
             start_ns = max(start_ns, slot.start_ns) + slot.cost_ns
         return start_ns
 
-    def latest_ns(self, now_ns: int, cost_ns: int, due_ns: int) -> int | None:
-        """The last moment that work of `cost_ns` can start, be over by `due_ns` and touch no promise; None if there is none."""
-        end_ns = due_ns
+    def latest_ns(self, now_ns: int, cost_ns: int, start_by_ns: int) -> int | None:
+        """The last moment, not after `start_by_ns`, at which work of `cost_ns` can start and touch no promise.
+
+        None if there is no such moment from now on.
+        """
+        end_ns = start_by_ns + cost_ns
         for slot in reversed(self._slots):
             if slot.start_ns + slot.cost_ns <= end_ns - cost_ns:
                 break
@@ -131,7 +141,7 @@ class Lane:
         if slot is not None and slot in self._slots and slot.turn is None:
             _claimed.set(None)
         else:
-            cost_ns = cost_ns if cost_ns is not None else self._bound_ns(label)
+            cost_ns = cost_ns if cost_ns is not None else self.bound_ns(label)
             slot = self.reserve(self.earliest_ns(now_ns(), cost_ns), cost_ns)
         await self._turn(slot)
         return await asyncio.shield(self._start(slot, work, label))
@@ -174,7 +184,8 @@ class Lane:
         return all(now + slot.cost_ns <= other.start_ns for other in self._slots if other is not slot)
 
     def _start(self, slot: Slot, work: Callable[[], T], label: str) -> asyncio.Future[T]:
-        started_ns = now_ns()
+        slot.label, slot.started_ns = label, now_ns()
+        started_ns = slot.started_ns
         self._busy_until_ns = started_ns + slot.cost_ns
         job = asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -190,7 +201,8 @@ class Lane:
         job.add_done_callback(ended)
         return job
 
-    def _bound_ns(self, label: str) -> int:
+    def bound_ns(self, label: str) -> int:
+        """How long a bite of `label` holds the lane, as far as the lane has seen."""
         known = self._took.get(label)
         return known.bound_ns(0.99) if known else _BITE_PRIOR_NS
 

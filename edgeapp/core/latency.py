@@ -19,6 +19,7 @@ _EDGE_NS: Final = [round(_FIRST_NS * 1.05**n) for n in range(_BUCKETS)]
 _Z: Final = 1.645  # one-sided 95 %
 _INDEPENDENT: Final = 1 / 3  # neighbouring round trips resemble each other: lag-1 correlation about 0.5
 _RESCALE: Final = 2.0**60
+_FORGOTTEN: Final = 500  # half-lives after which nothing is left of old evidence
 
 
 def _bucket(duration_ns: int) -> int:
@@ -60,10 +61,13 @@ class Latency:
 
     def _fresh_weight(self, now_ns: int) -> float:
         """The weight of evidence that arrives now; old evidence weighs less because new evidence weighs more."""
-        weight = 2.0 ** ((now_ns - self._epoch_ns) / self._half_life_ns) if self._weight else 1.0
-        if not self._weight:
-            self._epoch_ns = now_ns
-        elif weight > _RESCALE:
+        half_lives = (now_ns - self._epoch_ns) / self._half_life_ns
+        if not self._weight or half_lives > _FORGOTTEN:
+            self._ended[:] = self._gave_up[:] = 0
+            self._weight = self._weight_squared = 0.0
+            self._epoch_ns, half_lives = now_ns, 0.0
+        weight: float = 2.0**half_lives
+        if weight > _RESCALE:
             self._ended /= weight
             self._gave_up /= weight
             self._weight /= weight
@@ -78,7 +82,7 @@ class Latency:
         """How many samples the evidence is worth now: aged, and corrected for unequal weights (Kish 1965)."""
         if not self._weight:
             return 0.0
-        aged = self._weight * 2.0 ** (-(now_ns - self._epoch_ns) / self._half_life_ns)
+        aged: float = self._weight * 2.0 ** (-(now_ns - self._epoch_ns) / self._half_life_ns)
         return min(aged, self._weight**2 / self._weight_squared)
 
     def share_longer(self, than_ns: int) -> float:

@@ -1,0 +1,89 @@
+"""What is written down: one frozen value for each decision. Sinks are callables, one file each, elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edgeapp.core.events import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One stage call: where it ran, why, and how long it took. No audio, image or text."""
+
+    of: str
+    """The turn or frame it served, such as `turn 7` or `belt 123`."""
+
+    stage: str
+    asked_ns: int
+    due_ns: int
+    first_ns: int
+    """When the first part was in hand, or when it failed or was cancelled."""
+
+    side: str
+    """`local`, `remote` or `none`."""
+
+    why: str
+    """The reason of the placement."""
+
+    local_ns: int
+    """The bound on local that was used."""
+
+    local_at_ns: int | None = None
+    """The last safe moment, if it was sent away."""
+
+    late_share: float | None = None
+    """The upper bound of the remote being late in its window, if one was considered."""
+
+    payload_bytes: int = 0
+    error: str = ""
+    """Empty, `cancelled`, or what failed."""
+
+    @property
+    def late_ns(self) -> int:
+        """How much too late the first part was; negative if there was time left."""
+        return self.first_ns - self.due_ns
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """One voice turn, from the last voiced sample to the end of the reply."""
+
+    number: int
+    last_voiced_ns: int
+    """The clock's start, as the endpointer believes it."""
+
+    committed_ns: int
+    """When the turn was taken for finished."""
+
+    due_ns: int
+    first_audible_ns: int | None
+    """When the first sample of the reply left the speaker; None if nothing was said."""
+
+    ended_ns: int
+    outcome: str
+    """`answered`, `not understood`, `interrupted` or `failed`."""
+
+    heard_words: int
+    heard: str = ""
+    """The transcript; empty unless the configuration logs text."""
+
+    said: str = ""
+    """What was played; empty unless the configuration logs text."""
+
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DropRecord:
+    """Something a buffer let go, counted where it happened."""
+
+    where: str
+    at_ns: int
+    dropped: int
+
+
+AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | Verdict
+Sink: TypeAlias = Callable[[AnyRecord], None]

@@ -1,0 +1,135 @@
+"""A stage on virtual time: what is asked, where it runs, what is written down."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import repeat
+
+import pytest
+from worlds import OnLane, Script, Work
+
+from edgeapp.core.clock import now_ns
+from edgeapp.core.events import MS, BackendError
+from edgeapp.core.lane import Lane
+from edgeapp.core.link import Link
+from edgeapp.core.placement import Terms, Why
+from edgeapp.core.record import AnyRecord, Record
+from edgeapp.core.stage import Stage
+
+
+class Bench:
+    """One stage with a scripted remote, a link that is believed, and its records."""
+
+    def __init__(self, remote: list[tuple[float, str]] | None, *, local_ms: float = 40, terms: Terms = Terms()) -> None:
+        self.lane, self.link = Lane("gpu"), Link("edge")
+        self.records: list[AnyRecord] = []
+        for n in range(60):
+            self.link.took(n, 0, 20 * MS, late=False)
+        self.far = Script(remote) if remote else None
+        self.stage: Stage[str, str] = Stage(
+            "llm",
+            OnLane(self.lane, repeat(local_ms)),
+            self.lane,
+            local_prior_ns=60 * MS,
+            sink=self.records.append,
+            remote=self.far,
+            link=self.link,
+            terms=terms,
+        )
+
+    async def ask(self, due_ms: float = 200) -> tuple[str, float]:
+        started_ns = now_ns()
+        answer = await self.stage("hello", due_ns=started_ns + round(due_ms * MS), of="turn 1")
+        return answer, (now_ns() - started_ns) / MS
+
+    @property
+    def last(self) -> Record:
+        record = self.records[-1]
+        assert isinstance(record, Record)
+        return record
+
+
+#        remote            due   answer    at    why
+CALLS = [
+    (None, 200, "local", 40, Why.NO_REMOTE),
+    ([(30, "ok")], 200, "remote", 30, Why.SAFE),
+    ([(0, "hang")], 200, "local", 178, Why.SAFE),  # 200 − 60 bound − 2 slop + 40 real
+    ([(10, "error")], 200, "local", 50, Why.SAFE),
+    ([(190, "ok")], 200, "local", 178, Why.SAFE),
+    ([(30, "ok")], 70, "local", 40, Why.JITTER),  # a window of 8 ms is too short for this link
+    ([(30, "ok")], 62, "local", 40, Why.TIGHT),
+    ([(30, "ok")], 50, "remote", 30, Why.RESCUE),
+    ([(30, "error")], 50, "local", 40, Why.RESCUE),
+]
+
+
+@pytest.mark.parametrize(("remote", "due_ms", "answer", "at_ms", "why"), CALLS)
+async def test_one_call(
+    remote: list[tuple[float, str]] | None, due_ms: float, answer: str, at_ms: float, why: Why
+) -> None:
+    bench = Bench(remote)
+    assert await bench.ask(due_ms) == (answer, at_ms)
+    assert (bench.last.side, bench.last.why, bench.last.error) == (answer, why, "")
+    assert bench.last.late_ns == (at_ms - due_ms) * MS
+    await bench.stage.aclose()
+
+
+async def test_the_fallback_keeps_its_place_on_the_lane() -> None:
+    """Other work asked for just before the last safe moment waits, because the lane is promised."""
+    bench = Bench([(0, "hang")])
+    asked = asyncio.create_task(bench.ask())
+    await asyncio.sleep(0.137)
+    other = asyncio.create_task(bench.lane.run(Work(30), label="camera", cost_ns=30 * MS))
+    assert not bench.lane.fits(now_ns(), 30 * MS)
+    assert await asked == ("local", 178)
+    await other
+    assert now_ns() == 208 * MS
+
+
+async def test_two_stages_that_fall_back_together_do_not_overlap() -> None:
+    bench = Bench([(0, "hang")])
+    answers = await asyncio.gather(bench.ask(), bench.ask())
+    assert sorted(answers) == [("local", 118), ("local", 178)]
+
+
+async def test_a_cancelled_call_frees_the_lane_and_is_recorded() -> None:
+    bench = Bench([(0, "hang")])
+    asked = asyncio.create_task(bench.ask())
+    await asyncio.sleep(0.050)
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+    assert (bench.last.side, bench.last.error) == ("none", "cancelled")
+    assert bench.lane.fits(now_ns(), 10_000 * MS)
+
+
+async def test_when_both_sides_fail_the_caller_gets_one_error_and_the_record_says_so() -> None:
+    bench = Bench([(10, "error")])
+    bench.stage.local = Script([(10, "error")])
+    with pytest.raises(BackendError, match="both failed"):
+        await bench.ask()
+    assert bench.last.side == "none"
+    assert "both failed" in bench.last.error
+
+
+async def test_an_open_breaker_is_explored_by_shadows_and_closes() -> None:
+    bench = Bench([(0, "hang")] * 3 + [(20, "ok")])
+    for _ in range(3):
+        assert (await bench.ask())[0] == "local"
+    assert bench.link.open
+    sides = []
+    for _ in range(40):
+        await asyncio.sleep(0.2)
+        sides.append((await bench.ask())[0])
+    assert not bench.link.open
+    assert sides[0] == "local"
+    assert all(record.late_ns <= 0 for record in bench.records if isinstance(record, Record))
+    await bench.stage.aclose()
+
+
+async def test_a_remote_that_stays_silent_after_local_failed_ends_within_its_patience() -> None:
+    bench = Bench([(0, "hang")], terms=Terms(patience_ns=500 * MS))
+    bench.stage.local = Script([(10, "error")])
+    with pytest.raises(BackendError):
+        await bench.ask()
+    assert now_ns() == 700 * MS
