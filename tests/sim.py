@@ -38,14 +38,18 @@ class SimLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Blocking work takes `func.takes_ns` of virtual time (0 if it does not say) and no thread."""
+        """Blocking work takes `func.takes_ns` of virtual time (0 if it does not say) and no thread.
+
+        Scripted work has an `outcome` to call instead of itself, since calling it would really wait.
+        """
+        work = getattr(func, "outcome", func)
         future: asyncio.Future[Any] = self.create_future()
 
         def finish() -> None:
             if future.cancelled():
                 return
             try:
-                value = func(*args)
+                value = work(*args)
             except Exception as error:  # noqa: BLE001 - whatever the work raises belongs to its caller
                 future.set_exception(error)
             else:

@@ -1,0 +1,210 @@
+"""One TOML a device -> frozen typed values. An unknown key is an error that names itself.
+
+Milliseconds live here and on screens; the code behind it counts nanoseconds. Every key has a default, so an empty file
+(or none) is the embedded demo device: bundled models, no download, no network.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgeapp.core.events import ConfigError
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What all tables of the file have in common: frozen, and strict about their keys."""
+
+
+class Engine(Section, frozen=True):
+    """One engine: which file in `engines/`, on which lane, and its own options."""
+
+    engine: str
+    """A file name in `engines/` without its suffix, such as `llm_ctranslate2`."""
+
+    lane: str = ""
+    """The accelerator it shares with others, such as `gpu`; empty gives it a lane of its own."""
+
+    bound_ms: float = 50.0
+    """The bound on the time to its first part that is believed until enough runs were seen."""
+
+    options: dict[str, Any] = {}
+    """Checked by the engine's own types when it is loaded."""
+
+
+class Stage(Engine, frozen=True):
+    """An engine on the device, and perhaps one elsewhere."""
+
+    remote: Engine | None = None
+    """Where this stage may run when the link's jitter makes that safe."""
+
+
+class Endpoint(Section, frozen=True):
+    """When a person has finished; see voice/endpoint.py."""
+
+    complete_silence_ms: float = 64.0
+    silence_ms: float = 480.0
+    pre_roll_ms: float = 320.0
+    utterance_max_ms: float = 30_000.0
+    threshold: float = 0.5
+
+
+class Shares(Section, frozen=True):
+    """What each stage may take of a voice turn's budget, after the endpoint."""
+
+    stt_ms: float = 10.0
+    llm_ms: float = 60.0
+    tts_ms: float = 20.0
+
+
+class Voice(Section, frozen=True):
+    """The voice kiosk."""
+
+    budget_ms: float = 200.0
+    """From the last voiced sample to the first audible one."""
+
+    shares: Shares = Shares()
+    endpoint: Endpoint = Endpoint()
+    vad: Engine = Engine(engine="vad_silero", bound_ms=5.0)
+    stt: Stage = Stage(engine="stt_pocketsphinx", bound_ms=10.0)
+    llm: Stage = Stage(engine="llm_ctranslate2", bound_ms=60.0, options={"model": "kiosk-lm"})
+    tts: Stage = Stage(engine="tts_espeak", bound_ms=20.0)
+    content: str = ""
+    """The kiosk's content file; empty is the one that ships."""
+
+    barge_in: bool = False
+    """Let people interrupt. Only with a headset, a directional microphone or echo cancellation."""
+
+    history_turns: int = 4
+    max_tokens: int = 64
+
+
+class Audio(Section, frozen=True):
+    """The sound card."""
+
+    microphone: str = ""
+    """A part of the device's name; empty is the system's default."""
+
+    speaker: str = ""
+    block_ms: float = 16.0
+    latency_ms: float = 20.0
+
+
+class Camera(Section, frozen=True):
+    """Where pictures come from."""
+
+    source: str = "simulated"
+    """`simulated`, a /dev/v4l/by-id path, an index, an rtsp:// address, a GStreamer pipeline or a video file."""
+
+    policy: Literal["latest", "every"] = "every"
+    width: int = 0
+    height: int = 0
+    stall_ms: float = 500.0
+    """Without a new frame for this long the camera counts as gone."""
+
+
+class Rule(Section, frozen=True):
+    """What makes a part good; see vision/rules.py."""
+
+    parts: tuple[str, ...] = ("washer", "bracket")
+    defects: tuple[str, ...] = ("scratch", "dent", "stain", "missing_hole", "burr", "crack")
+    part_score: float = 0.5
+    defect_score: float = 0.25
+    version: str = "1"
+
+
+class Vision(Section, frozen=True):
+    """The quality-control station."""
+
+    budget_ms: float = 200.0
+    """From the sensor's timestamp to the verdict."""
+
+    camera: Camera = Camera()
+    detect: Stage = Stage(engine="detect_yolo", bound_ms=80.0, options={"model": "qc-yolo11n"})
+    rule: Rule = Rule()
+
+
+class Records(Section, frozen=True):
+    """What is written down, and where."""
+
+    path: str = ""
+    """A JSON-lines file; empty writes none. It is rotated at `max_mb`, keeping one older file."""
+
+    max_mb: float = 64.0
+    log_text: bool = False
+    """Write the words of a turn too. Off: transcripts never reach a log."""
+
+
+class Config(Section, frozen=True):
+    """One device."""
+
+    name: str = "edgeapp"
+    app: Literal["kiosk", "qc", "device"] = "device"
+    voice: Voice = Voice()
+    audio: Audio = Audio()
+    vision: Vision = Vision()
+    records: Records = Records()
+
+
+def load(path: Path | None) -> Config:
+    """Read a configuration; None is the embedded default. Raises ConfigError with one sentence that names the key."""
+    if path is None:
+        return Config()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "the configuration") -> Config:
+    """TOML text to typed values. Raises ConfigError."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    try:
+        config = msgspec.convert(table, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_plainly(str(error))}") from error
+    _check_ranges(config, source)
+    return config
+
+
+def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
+    """An engine's own options, checked by its own types. Raises ConfigError that names the key and `where` it stands."""
+    try:
+        return msgspec.convert(values, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}.options: {_plainly(str(error))}") from error
+
+
+def _check_ranges(config: Config, source: str) -> None:
+    """Durations are more than nothing, scores and probabilities lie in 0 to 1."""
+
+    def visit(section: Section, name: str) -> None:
+        for key in section.__struct_fields__:
+            value, full = getattr(section, key), f"{name}{key}"
+            if isinstance(value, Section):
+                visit(value, f"{full}.")
+            elif key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
+                raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
+            elif (key.endswith("_score") or key == "threshold") and not 0 <= value <= 1:
+                raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
+            elif isinstance(value, int) and not isinstance(value, bool) and value < 0:
+                raise ConfigError(f"{source}: {full} is {value}; give 0 or more")
+
+    visit(config, "")
+
+
+def _plainly(message: str) -> str:
+    """`Object contains unknown field `x` - at `$.voice`` -> `unknown key 'voice.x'`."""
+    what, _, where = message.partition(" - at `")
+    where = where.rstrip("`").removeprefix("$").removeprefix(".")
+    if what.startswith("Object contains unknown field `"):
+        key = what.split("`")[1]
+        return f"unknown key '{f'{where}.' if where else ''}{key}'; remove it or correct its spelling"
+    return f"key '{where}': {what[0].lower()}{what[1:]}" if where else what

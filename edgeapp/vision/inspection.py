@@ -1,0 +1,89 @@
+"""Inspection: every triggered frame gets exactly one verdict by its due time.
+
+The clock starts at the sensor's timestamp. Whatever is not proven good in time fails safe: a model that is late, fails or
+sees nothing, a line that is faster than the inspection, a frame that came too old, all end in NOT_INSPECTED.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, Callable
+from typing import Final
+
+from edgeapp.core.clock import now_ns
+from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, Outcome, Verdict
+from edgeapp.core.record import Sink
+from edgeapp.core.stage import Stage
+from edgeapp.vision.rules import InspectionRule, judge
+
+_IN_FLIGHT_MAX: Final = 8  # frames inspected at once; a faster line is told so, part by part
+_DECIDE_NS: Final = 2 * MS  # the wake-up before the due time, so that the verdict is out at it
+
+
+class Inspection:
+    """One camera's verdicts. Lives on one loop."""
+
+    def __init__(
+        self, detect: Stage[CameraFrame, Detections], rule: InspectionRule, *, due_after_ns: int, sink: Sink
+    ) -> None:
+        """`due_after_ns` counts from the sensor's timestamp."""
+        self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
+        self._in_flight = 0
+        self._last_at_ns: int | None = None
+
+    async def inspect(self, frame: CameraFrame) -> Verdict:
+        """Judge one frame. Returns by the due time and never raises for a model's failure."""
+        due_ns = frame.at_ns + self._due_after_ns
+        advanced = self._last_at_ns is None or frame.at_ns > self._last_at_ns
+        self._last_at_ns = max(frame.at_ns, self._last_at_ns or frame.at_ns)
+        seen: Detections | None = None
+        if not advanced:
+            outcome, why = Outcome.NOT_INSPECTED, "the camera's timestamp did not advance"
+        elif self._in_flight >= _IN_FLIGHT_MAX:
+            outcome, why = (
+                Outcome.NOT_INSPECTED,
+                f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting",
+            )
+        else:
+            self._in_flight += 1
+            try:
+                async with asyncio.timeout_at((due_ns - _DECIDE_NS) / 1e9):
+                    seen = await self._detect(frame, due_ns=due_ns, of=f"{frame.source} {frame.number}")
+                outcome, why = judge(seen, self._rule)
+            except TimeoutError:
+                outcome, why = Outcome.NOT_INSPECTED, "no answer from the detector by the due time"
+            except BackendError as failure:
+                outcome, why = Outcome.NOT_INSPECTED, f"the detector failed: {failure}"
+            finally:
+                self._in_flight -= 1
+        decided_ns = now_ns()
+        if decided_ns > due_ns and outcome is not Outcome.NOT_INSPECTED:
+            outcome, why = Outcome.NOT_INSPECTED, f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
+        verdict = Verdict(
+            outcome=outcome,
+            why=why,
+            source=frame.source,
+            frame_number=frame.number,
+            at_ns=frame.at_ns,
+            decided_ns=decided_ns,
+            due_ns=due_ns,
+            boxes=seen.boxes if seen else (),
+            model=seen.model if seen else "",
+        )
+        self._sink(verdict)
+        return verdict
+
+
+async def watch(
+    frames: AsyncIterable[CameraFrame],
+    inspection: Inspection,
+    on_verdict: Callable[[CameraFrame, Verdict], None],
+) -> None:
+    """Inspect every frame until the source ends; frames are inspected side by side, verdicts come as they are ready."""
+
+    async def one(frame: CameraFrame) -> None:
+        on_verdict(frame, await inspection.inspect(frame))
+
+    async with asyncio.TaskGroup() as group:
+        async for frame in frames:
+            group.create_task(one(frame))
