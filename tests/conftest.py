@@ -25,3 +25,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     else:
         sim.run(call)
     return True
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Hardware that only some machines have."""
+    parser.addoption("--tensorrt-llm", default="", help="a model folder: run the contract on TensorRT-LLM too")

@@ -60,7 +60,7 @@ def make_weights(tokens: list[str], seed: int = 7) -> Weights:
     rng = np.random.default_rng(seed)
 
     def matrix(rows: int, columns: int, scale: float) -> NDArray[np.float32]:
-        return (rng.standard_normal((rows, columns)) * scale / np.sqrt(columns)).astype(np.float32)
+        return np.asarray(rng.standard_normal((rows, columns)) * scale / np.sqrt(columns), np.float32)
 
     head = matrix(len(tokens), _WIDTH, 4.0)
     for number, token in enumerate(tokens):
