@@ -1,0 +1,239 @@
+"""What a kiosk knows: one TOML file -> frozen values -> the fact lines that stand in the prompt.
+
+The language model reads the facts, it does not remember them, so this file is the only place where a shop's name,
+prices, stock, places and hours come from. `facts()` fixes the shape of a line; the model is trained on that shape.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from pathlib import Path
+
+from edgeapp.core.events import ConfigError
+
+ZONES = (
+    "front left", "front center", "front right", "side left", "side right", "rear left", "rear center", "rear right",
+)  # fmt: skip
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+MAX_ITEMS = 24  # 24 items are about 300 tokens of facts; more would push the question out of the model's context
+MAX_WORDS = 6  # of a name, a zone's contents or the shop's name
+MAX_COUNT = 99_999
+
+_WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9' -]*")
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing on sale. `name` is lowercase as it is spoken; `price_cents` and `stock` may be unknown (None)."""
+
+    name: str
+    price_cents: int | None
+    stock: int | None
+    where: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """One day's opening hours in minutes after midnight; both None means closed all day."""
+
+    opens_min: int | None
+    closes_min: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QcCounts:
+    """Parts of today at the factory window, by verdict. Live: the app replaces it with `with_counts`."""
+
+    passed: int
+    failed: int
+    not_inspected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Everything one kiosk knows. Days and zones that are absent are not known."""
+
+    name: str
+    items: tuple[Item, ...]
+    hours: Mapping[str, Hours]
+    zones: Mapping[str, str]
+    qc: QcCounts | None
+
+
+def load_content(path: Path) -> Content:
+    """Read a kiosk content file. Raises ConfigError, naming the file and the key, for anything that is not right."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"cannot read the kiosk content {path}: {error}; give the path of a UTF-8 TOML file"
+        ) from error
+    return parse_content(text, str(path))
+
+
+def parse_content(text: str, source: str = "kiosk content") -> Content:
+    """TOML text -> Content. `source` is named in every ConfigError."""
+    try:
+        table = tomllib.loads(text, parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    _only(table, {"name", "items", "hours", "zones", "qc"}, source, "")
+    items = _list(table, "items", source)
+    if len(items) > MAX_ITEMS:
+        raise ConfigError(f"{source}: items has {len(items)} entries; list at most {MAX_ITEMS}")
+    parsed = tuple(_item(entry, f"items[{number}]", source) for number, entry in enumerate(items))
+    names = [item.name for item in parsed]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(f"{source}: items[{number}].name '{name}' is there twice; give every item its own name")
+    return Content(
+        name=_words(table, "name", source, "name"),
+        items=parsed,
+        hours=_hours(_table(table, "hours", source), source),
+        zones=_zones(_table(table, "zones", source), source),
+        qc=_qc(_table(table, "qc", source), source) if "qc" in table else None,
+    )
+
+
+def with_counts(content: Content, passed: int, failed: int, not_inspected: int) -> Content:
+    """The same content with today's live counts of the factory window (parts)."""
+    return replace(content, qc=QcCounts(passed, failed, not_inspected))
+
+
+def facts(content: Content) -> str:
+    """Content -> the system text of a prompt: one fact a line, then an empty line, then the live line.
+
+    What stands before the empty line is the same for every turn, so an engine may keep it resident (see
+    `edgeapp.voice.prompt.prefix`); what stands after it changes with the counts.
+    """
+    lines = [f"name: {content.name}"]
+    lines += [_item_line(item) for item in content.items]
+    lines += [f"{zone}: {content.zones[zone]}" for zone in ZONES if zone in content.zones]
+    lines += [f"{day.capitalize()}: {_hours_text(content.hours[day])}" for day in DAYS if day in content.hours]
+    live = "parts today: unknown"
+    if content.qc is not None:
+        qc = content.qc
+        live = f"parts today: {qc.passed} passed, {qc.failed} failed, {qc.not_inspected} not inspected"
+    return "\n".join(lines) + "\n\n" + live
+
+
+def price_text(price_cents: int) -> str:
+    """Cents -> spoken price: 1250 -> '12 euros 50', 100 -> '1 euro', 80 -> '80 cents'."""
+    euros, cents = divmod(price_cents, 100)
+    if euros == 0:
+        return f"{cents} cents"
+    unit = "euro" if euros == 1 else "euros"
+    return f"{euros} {unit} {cents}" if cents else f"{euros} {unit}"
+
+
+def clock_text(minute_of_day: int) -> str:
+    """Minutes after midnight -> spoken time: 480 -> '8', 510 -> '8 30', 1085 -> '18 05'."""
+    hour, minute = divmod(minute_of_day, 60)
+    return f"{hour} {minute:02d}" if minute else f"{hour}"
+
+
+def _item_line(item: Item) -> str:
+    parts = []
+    if item.where is not None:
+        parts.append(item.where)
+    if item.price_cents is not None:
+        parts.append(price_text(item.price_cents))
+    if item.stock is not None:
+        parts.append(f"{item.stock} in stock")
+    return f"{item.name}: {', '.join(parts)}"
+
+
+def _hours_text(hours: Hours) -> str:
+    if hours.opens_min is None or hours.closes_min is None:
+        return "closed"
+    return f"{clock_text(hours.opens_min)} to {clock_text(hours.closes_min)}"
+
+
+def _item(entry: object, key: str, source: str) -> Item:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{source}: {key} must be a table with name, price, stock and where")
+    _only(entry, {"name", "price", "stock", "where"}, source, f"{key}.")
+    where = entry.get("where")
+    if where is not None and where not in ZONES:
+        raise ConfigError(f"{source}: {key}.where is {where!r}; use one of {', '.join(ZONES)}")
+    stock = _count(entry, "stock", source, f"{key}.stock") if "stock" in entry else None
+    return Item(_words(entry, "name", source, f"{key}.name").lower(), _price(entry, source, key), stock, where)
+
+
+def _price(entry: Mapping[str, object], source: str, key: str) -> int | None:
+    if "price" not in entry:
+        return None
+    price = entry["price"]
+    if isinstance(price, bool) or not isinstance(price, int | Decimal):
+        raise ConfigError(f"{source}: {key}.price is {price!r}; write euros and cents as a number such as 12.50")
+    cents = Decimal(price) * 100
+    if not cents.is_finite() or cents != int(cents) or not 0 < cents <= MAX_COUNT * 100:
+        raise ConfigError(f"{source}: {key}.price is {price}; it must be above 0 with at most two decimals")
+    return int(cents)
+
+
+def _hours(table: Mapping[str, object], source: str) -> dict[str, Hours]:
+    _only(table, set(DAYS), source, "hours.")
+    hours: dict[str, Hours] = {}
+    for day, value in table.items():
+        if value == "closed":
+            hours[day] = Hours(None, None)
+            continue
+        times = value if isinstance(value, list) and len(value) == 2 else ()
+        clocks = [_CLOCK.fullmatch(time) for time in times if isinstance(time, str)]
+        minutes = [int(clock[1]) * 60 + int(clock[2]) for clock in clocks if clock]
+        if len(minutes) != 2 or minutes[0] >= minutes[1]:
+            raise ConfigError(f'{source}: hours.{day} is {value!r}; write ["08:00", "18:00"] or "closed"')
+        hours[day] = Hours(minutes[0], minutes[1])
+    return hours
+
+
+def _zones(table: Mapping[str, object], source: str) -> dict[str, str]:
+    _only(table, set(ZONES), source, "zones.")
+    return {zone: _words(table, zone, source, f'zones."{zone}"') for zone in table}
+
+
+def _qc(table: Mapping[str, object], source: str) -> QcCounts:
+    keys = ("passed", "failed", "not_inspected")
+    _only(table, set(keys), source, "qc.")
+    passed, failed, not_inspected = (_count(table, key, source, f"qc.{key}") for key in keys)
+    return QcCounts(passed, failed, not_inspected)
+
+
+def _count(table: Mapping[str, object], key: str, source: str, name: str) -> int:
+    value = table.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        raise ConfigError(f"{source}: {name} is {value!r}; write a whole number from 0 to {MAX_COUNT}")
+    return value
+
+
+def _words(table: Mapping[str, object], key: str, source: str, name: str) -> str:
+    value = table.get(key)
+    if not isinstance(value, str) or not _WORDS.fullmatch(value) or len(value.split()) > MAX_WORDS:
+        raise ConfigError(
+            f"{source}: {name} is {value!r}; write 1 to {MAX_WORDS} words of letters, digits, spaces, ' and -"
+        )
+    return " ".join(value.split())
+
+
+def _table(table: Mapping[str, object], key: str, source: str) -> Mapping[str, object]:
+    value = table.get(key, {})
+    if not isinstance(value, dict):
+        raise ConfigError(f"{source}: {key} must be a table [{key}]")
+    return value
+
+
+def _list(table: Mapping[str, object], key: str, source: str) -> list[object]:
+    value = table.get(key, [])
+    if not isinstance(value, list):
+        raise ConfigError(f"{source}: {key} must be a list of tables [[{key}]]")
+    return value
+
+
+def _only(table: Mapping[str, object], known: set[str], source: str, prefix: str) -> None:
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{source}: unknown key '{prefix}{key}'; known here: {', '.join(sorted(known))}")

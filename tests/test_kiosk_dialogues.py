@@ -1,0 +1,90 @@
+"""The generator of training dialogues: same seed same dialogue, answers that are true, nothing held out leaks in."""
+
+import random
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+import make_kiosk_dialogues as make  # type: ignore[import-not-found]
+from kiosk_phrasings import HELD_NOUNS, HELD_PHRASINGS, PHRASINGS  # type: ignore[import-not-found]
+
+from edgeapp.voice.content import ZONES, Content, Hours, Item, QcCounts, facts
+
+SHOP = Content(
+    name="Miller Tools",
+    items=(Item("hammer", 1250, 8, "rear left"), Item("saw", None, 0, "side right")),
+    hours={"monday": Hours(480, 1110), "sunday": Hours(None, None)},
+    zones={"front left": "paint"},
+    qc=QcCounts(7, 1, 3),
+)
+
+
+@pytest.mark.parametrize(
+    ("intent", "thing", "answer"),
+    [
+        ("where", "hammer", "The hammer is at the rear left, and we have 8 in stock."),
+        ("where", "saw", "The saw is at the side right, but it is sold out."),
+        ("price", "hammer", "The hammer costs 12 euros 50."),
+        ("price", "saw", make.UNKNOWN),
+        ("in_stock", "hammer", "Yes, the hammer is in stock, and we have 8."),
+        ("in_stock", "saw", "No, the saw is sold out."),
+        ("how_many", "hammer", "For the hammer, we have 8 in stock."),
+        ("how_many", "unicorn", make.UNKNOWN),
+        ("opens", "monday", "On Monday, we open at 8."),
+        ("closes", "monday", "On Monday, we close at 18 30."),
+        ("hours", "monday", "On Monday, we are open from 8 to 18 30."),
+        ("opens", "sunday", "On Sunday, we are closed."),
+        ("opens", "friday", make.UNKNOWN),
+        ("zone", "front left", "At the front left, you find paint."),
+        ("zone", "rear right", make.UNKNOWN),
+        ("qc_failed", "", "Today, 1 part failed."),
+        ("qc_passed", "", "Today, 7 parts passed."),
+        ("qc_not_inspected", "", "Today, 3 parts were not inspected."),
+    ],
+)
+def test_answers_are_true(intent: str, thing: str, answer: str) -> None:
+    assert make.answers(SHOP, intent, thing) == answer
+
+
+def test_the_same_seed_gives_the_same_dialogue() -> None:
+    first = make.make_dialogue(random.Random("1"))
+    assert first == make.make_dialogue(random.Random("1"))
+    assert first != make.make_dialogue(random.Random("2"))
+
+
+def test_every_phrasing_expands_to_plain_words() -> None:
+    slots = {"item": "hammer", "day": "monday", "zone": ZONES[0], "quantity": "speed", "place": "belt"}
+    rng = random.Random(5)
+    for table in (PHRASINGS, HELD_PHRASINGS):
+        for forms in table.values():
+            for form in forms:
+                question = make.expand(rng, form).format(**slots)
+                assert question == " ".join(question.split()) != ""
+                assert set(question) <= set("abcdefghijklmnopqrstuvwxyz ")
+
+
+def test_held_out_names_and_phrasings_are_disjoint_from_training() -> None:
+    trained = {item.name for d in make.dialogues(1, 300, make.TRAIN) for item in d.content.items}
+    held = {item.name for d in make.dialogues(1, 300, make.TEST_PLANS["held_names"]) for item in d.content.items}
+    assert not trained & held
+    assert not {word for name in trained for word in name.split()} & set(HELD_NOUNS)
+    for intent, forms in HELD_PHRASINGS.items():
+        assert not set(forms) & set(PHRASINGS[intent])
+
+
+def test_a_shop_may_be_nearly_empty() -> None:
+    plan = replace(make.TRAIN, items=(1, 1), days=(0, 0), zones=(0, 0))
+    for dialogue in make.dialogues(4, 50, plan):
+        assert facts(dialogue.content)
+        assert all(turn.question and turn.answer for turn in dialogue.turns)
+
+
+def test_a_prompt_carries_the_turns_before_it() -> None:
+    dialogue = make.make_dialogue(random.Random("1"))
+    prompt = dialogue.prompt(2)
+    assert [question for question, _ in prompt.turns] == [turn.question for turn in dialogue.turns[:2]]
+    assert prompt.question == dialogue.turns[2].question
