@@ -19,7 +19,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from tqdm import tqdm
+from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -140,19 +140,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--train", type=int, default=6000, help="training pictures (default 6000)")
-    parser.add_argument("--held-out", type=int, default=500, help="pictures in each other split (default 500)")
+    parser.add_argument("--val", type=int, default=250, help="validation pictures (default 250)")
+    parser.add_argument("--held-out", type=int, default=500, help="pictures in test and in shifted (default 500)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes that render (default 1)")
     parser.add_argument("--smoke", action="store_true", help="48 training pictures, 16 in each other split")
     args = parser.parse_args()
-    train, held_out = (48, 16) if args.smoke else (args.train, args.held_out)
-    counts = {"train": train, "val": held_out, "test": held_out, "shifted": held_out}
+    train, val, held_out = (48, 16, 16) if args.smoke else (args.train, args.val, args.held_out)
+    counts = {"train": train, "val": val, "test": held_out, "shifted": held_out}
     for split in SPLITS:
         (args.out / "images" / split).mkdir(parents=True, exist_ok=True)
         (args.out / "labels" / split).mkdir(parents=True, exist_ok=True)
     jobs = list(_jobs(counts, args.seed, args.out))
     with ProcessPoolExecutor(args.workers) as pool:
-        rows = list(tqdm(pool.map(write_picture, jobs, chunksize=16), total=len(jobs), desc="render", unit="picture"))
+        drawn = pool.map(write_picture, jobs, chunksize=16)
+        rows = list(track(drawn, total=len(jobs), description="render"))
     truth = {"size_px": SIZE_PX, "seed": args.seed, "classes": CLASS_NAMES, "counts": counts, "pictures": rows}
     (args.out / "truth.json").write_text(json.dumps(truth))
     names = "".join(f"  {number}: {name}\n" for number, name in enumerate(CLASS_NAMES))

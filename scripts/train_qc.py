@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -23,6 +24,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 SIZE_PX = 320
+SMALL_PX = 224
+LEARNING_RATE = 0.002
 
 
 def enable_bfloat16_on_cpu() -> bool:
@@ -33,7 +36,8 @@ def enable_bfloat16_on_cpu() -> bool:
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
-    if torch.cuda.is_available() or not torch.cpu._is_avx512_bf16_supported():
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if torch.cuda.is_available() or not ("avx512_bf16" in flags or "amx_bf16" in flags):
         return False
     plain = DetectionModel.predict
 
@@ -46,6 +50,59 @@ def enable_bfloat16_on_cpu() -> bool:
 
     DetectionModel.predict = predict
     return True
+
+
+def paced_trainer(run: Path, hours: float | None) -> type[Any]:
+    """A trainer whose learning rate and picture size follow the share of the run that is done.
+
+    The share is of the hours asked for (all starts together), else of the epochs. The first 40 % see pictures of
+    224 px, which cost half (progressive resizing); the rate warms up over 2 % and falls as a cosine to 1 % at the end.
+    """
+    import torch
+    from ultralytics.models.yolo.detect import DetectionTrainer
+
+    class PacedTrainer(DetectionTrainer):  # type: ignore[misc]
+        spent_s = read_notes(run)["wall_s"]
+        begun_s = time.monotonic()
+        steps = 0
+
+        def share_done(self) -> float:
+            if hours is not None:
+                return min(1.0, (self.spent_s + time.monotonic() - self.begun_s) / (hours * 3600))
+            return min(1.0, (self.start_epoch + self.steps / len(self.train_loader)) / self.epochs)
+
+        def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+            batch = super().preprocess_batch(batch)
+            if self.share_done() < 0.4:
+                batch["img"] = torch.nn.functional.interpolate(
+                    batch["img"], size=(SMALL_PX, SMALL_PX), mode="bilinear", align_corners=False
+                )
+            return batch
+
+        def optimizer_step(self) -> None:
+            done = self.share_done()
+            rate = LEARNING_RATE * min(done / 0.02, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            super().optimizer_step()
+            self.steps += 1
+            self.stop = self.stop or (hours is not None and done >= 1.0)
+
+        def save_model(self) -> Any:
+            saved = super().save_model()
+            notes = read_notes(run) | {"wall_s": round(self.spent_s + time.monotonic() - self.begun_s)}
+            (run / "notes.json").write_text(json.dumps(notes, indent=1))
+            return saved
+
+    return PacedTrainer
+
+
+def read_notes(run: Path) -> dict[str, Any]:
+    """The run's notes so far: wall time over all starts, machine and precision."""
+    notes = run / "notes.json"
+    if notes.is_file():
+        return dict(json.loads(notes.read_text()))
+    return {"wall_s": 0}
 
 
 def train(args: argparse.Namespace) -> Path:
@@ -70,9 +127,8 @@ def train(args: argparse.Namespace) -> Path:
         model.add_callback(
             "on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last)
         )
-    started = time.time()
-    model.train(data=str(data.resolve()), **settings)
-    note_time(args.run, time.time() - started, gpu, bfloat16)
+    note_machine(args.run, gpu, bfloat16)
+    model.train(trainer=paced_trainer(args.run, args.hours), data=str(data.resolve()), **settings)
     return Path(args.run)
 
 
@@ -80,15 +136,12 @@ def training_settings(args: argparse.Namespace, gpu: bool) -> dict[str, Any]:
     """What ultralytics is told. No mosaic: the renderer composes whole scenes, and mosaic shrinks the defects."""
     return {
         "imgsz": SIZE_PX,
-        "epochs": 1 if args.smoke else args.epochs,
-        "time": None if args.smoke else args.hours,
+        "epochs": 1 if args.smoke else args.epochs if args.hours is None else 10_000,
         "batch": 16,
         "nbs": 16,
         "optimizer": "AdamW",
-        "lr0": 0.002,
-        "lrf": 0.01,
-        "cos_lr": True,
-        "warmup_epochs": 1,
+        "lr0": LEARNING_RATE,
+        "warmup_epochs": 0,
         "weight_decay": 0.0005,
         "mosaic": 0.0,
         "close_mosaic": 0,
@@ -112,15 +165,13 @@ def training_settings(args: argparse.Namespace, gpu: bool) -> dict[str, Any]:
     }
 
 
-def note_time(run: Path, seconds: float, gpu: bool, bfloat16: bool) -> None:
-    """Add this start's wall time to the run's notes, so that a resumed run tells its whole time."""
-    notes = run / "notes.json"
-    earlier = json.loads(notes.read_text())["wall_s"] if notes.is_file() else 0.0
+def note_machine(run: Path, gpu: bool, bfloat16: bool) -> None:
+    """Write down what the run computes on, for the card."""
     machine = f"{os.cpu_count()} CPU cores ({cpu_name()})" + (", one GPU" if gpu else ", no GPU")
     precision = "bfloat16 passes, float32 loss and weights" if bfloat16 or gpu else "float32"
-    notes.write_text(
-        json.dumps({"wall_s": round(earlier + seconds), "machine": machine, "precision": precision}, indent=1)
-    )
+    run.mkdir(parents=True, exist_ok=True)
+    notes = read_notes(run) | {"machine": machine, "precision": precision}
+    (run / "notes.json").write_text(json.dumps(notes, indent=1))
 
 
 def cpu_name() -> str:
@@ -137,15 +188,15 @@ def draw_curve(run: Path, out: Path) -> None:
     """Draw mAP and the three losses over the epochs from the run's results.csv."""
     import csv
 
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
 
     with (run / "results.csv").open() as file:
         rows = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
     epochs = [row["epoch"] for row in rows]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.4), dpi=100)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), dpi=100)
     for key, name in (("metrics/mAP50(B)", "mAP50"), ("metrics/mAP50-95(B)", "mAP50-95")):
         left.plot(epochs, [row[key] for row in rows], marker=".", label=name)
     left.set(xlabel="epoch", title="validation set", ylim=(0, 1))
@@ -182,7 +233,9 @@ def main() -> None:
     parser.add_argument("--hours", type=float, help="stop after this time instead of --epochs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--export-only", action="store_true", help="no training: export the run's best weights so far")
-    parser.add_argument("--smoke", action="store_true", help="one epoch on what --data holds (make it with --smoke too)")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one epoch on what --data holds (make it with --smoke too)"
+    )
     args = parser.parse_args()
     args.run = args.run or args.data / "run"
     if not args.export_only:

@@ -136,7 +136,8 @@ def draw_belt(rng: np.random.Generator, kind: str, height: int, length: int) -> 
         raise ValueError(f"unknown belt {kind!r}: use one of {', '.join(BELTS + SHIFTED_BELTS)}")
     belt = (1 + pattern)[..., None].astype(np.float32) * colour
     _wear(rng, belt)
-    return np.clip(belt * 255, 0, 255).astype(np.uint8)
+    drawn: Image = np.clip(belt * 255, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def take_picture(
@@ -181,20 +182,23 @@ def _smooth_noise(rng: np.random.Generator, height: int, length: int, sigma: flo
     cut = full[:height, pad * step : pad * step + length]
     if cut.shape[1] < length:
         cut = np.pad(cut, ((0, 0), (0, length - cut.shape[1])), mode="edge")
-    return (cut / max(float(cut.std()), 1e-6)).astype(np.float32)
+    even: Float = (cut / max(float(cut.std()), 1e-6)).astype(np.float32)
+    return even
 
 
 def _waves(length: int, pitch: float) -> Float:
     """A cosine along the belt with a whole number of periods."""
     count = max(1, round(length / pitch))
-    return np.cos(np.arange(length, dtype=np.float32) * np.float32(2 * np.pi * count / length))
+    wave: Float = np.cos(np.arange(length, dtype=np.float32) * np.float32(2 * np.pi * count / length))
+    return wave
 
 
 def _weave(rng: np.random.Generator, height: int, length: int) -> Float:
     pitch = float(rng.uniform(4, 9))
     along = _waves(length, pitch)[None, :]
     across = np.cos(np.arange(height, dtype=np.float32) * np.float32(2 * np.pi / pitch))[:, None]
-    return (along * across if rng.random() < 0.5 else along + across * 0.5).astype(np.float32)
+    weave: Float = (along * across if rng.random() < 0.5 else along + across * 0.5).astype(np.float32)
+    return weave
 
 
 def _slats(rng: np.random.Generator, height: int, length: int) -> Float:
@@ -219,7 +223,8 @@ def _modules(rng: np.random.Generator, height: int, length: int) -> Float:
     phase = np.cos(np.arange(height, dtype=np.float32) * np.float32(2 * np.pi / pitch_y))
     seam_y = np.clip((phase - 0.9) / 0.08, 0, 1)[:, None]
     opening = np.clip((-_waves(length, pitch_x)[None, :] - phase[:, None] - 1.5) / 0.3, 0, 1)
-    return (-0.35 * np.maximum(seam_x, seam_y) - 0.6 * opening).astype(np.float32)
+    pattern: Float = (-0.35 * np.maximum(seam_x, seam_y) - 0.6 * opening).astype(np.float32)
+    return pattern
 
 
 def _wear(rng: np.random.Generator, belt: Float) -> None:
@@ -333,16 +338,23 @@ def _box(mask: NDArray[np.bool_], pad: int, shortest: int) -> tuple[int, int, in
 
 
 def _expose(rng: np.random.Generator, scene: Float, look: Look) -> Image:
+    """Light fall-off, lens and sensor noise; uses up `scene`."""
     height, width = scene.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     lx, ly, _ = look.light.direction()
     gain = 1 + np.float32(look.falloff) * (x * np.float32(lx) + y * np.float32(ly))
     gain -= np.float32(look.vignette / 2) * (x * x + y * y)
-    scene = scene * (gain * np.float32(look.exposure))[..., None]
+    gain *= np.float32(look.exposure)
+    scene *= gain[..., None]
     if look.motion_px > 1:
         scene = cv2.blur(scene, (look.motion_px, 1))
     scene = cv2.GaussianBlur(scene, (0, 0), max(0.3, look.blur_px))
-    noise = rng.standard_normal((height, width, 3), dtype=np.float32)
-    scene += noise * (np.float32(look.noise) * np.sqrt(np.clip(scene, 8, 255) / np.float32(128)))
-    return np.clip(scene, 0, 255).astype(np.uint8)
+    grain = np.clip(scene, 8, 255)
+    grain /= np.float32(128)
+    np.sqrt(grain, out=grain)
+    grain *= np.float32(look.noise)
+    grain *= rng.standard_normal((height, width, 3), dtype=np.float32)
+    scene += grain
+    np.clip(scene, 0, 255, out=scene)
+    return scene.astype(np.uint8)

@@ -160,7 +160,8 @@ def _build(seed: int, kind: str, defects: tuple[str, ...], pose: Pose, strength:
     axis = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
     x, y = axis[None, :], axis[:, None]
     cos, sin = np.float32(np.cos(pose.turn)), np.float32(np.sin(pose.turn))
-    u, v = x * cos + y * sin, (y * cos - x * sin) / np.float32(pose.squeeze)
+    u: Float = x * cos + y * sin
+    v: Float = ((y * cos - x * sin) / np.float32(pose.squeeze)).astype(np.float32)
     hole_rng = np.random.default_rng([seed, 2])
     if kind == "washer":
         surface = _washer(shape_rng, hole_rng, u, v, pose.radius_px, "missing_hole" in defects)
@@ -223,7 +224,8 @@ def _rounded_box(a: Float, b: Float, half_a: float, half_b: float, corner: float
     qa = np.abs(a) - np.float32(half_a - corner)
     qb = np.abs(b) - np.float32(half_b - corner)
     outside = np.sqrt(np.maximum(qa, 0) ** 2 + np.maximum(qb, 0) ** 2)
-    return outside + np.minimum(np.maximum(qa, qb), 0) - np.float32(corner)
+    distance: Float = outside + np.minimum(np.maximum(qa, qb), 0) - np.float32(corner)
+    return distance
 
 
 def _pilot_mark(rng: np.random.Generator, surface: _Surface, r_px: Float, hole_px: float) -> None:
@@ -299,7 +301,9 @@ def _grid(surface: _Surface, row: int, column: int) -> tuple[Float, Float]:
     return columns, rows
 
 
-def _walk(rng: np.random.Generator, start: Point, heading: float, length: float, step: float, bend: float) -> list[Point]:
+def _walk(
+    rng: np.random.Generator, start: Point, heading: float, length: float, step: float, bend: float
+) -> list[Point]:
     """A path that turns at random: `bend` is the standard deviation of the turn at each step, in radians."""
     points = [start]
     for _ in range(max(2, int(length / step))):
@@ -310,11 +314,12 @@ def _walk(rng: np.random.Generator, start: Point, heading: float, length: float,
 
 
 def _line(surface: _Surface, points: list[Point], width_px: float) -> Float:
-    """Coverage (0 to 1) of a polyline with soft edges, drawn at four times the width resolution OpenCV gives."""
+    """Coverage (0 to 1) of a polyline with soft edges."""
     canvas = np.zeros(surface.sdf.shape, np.uint8)
     fixed = np.array([[round(x * 16), round(y * 16)] for x, y in points], np.int32)
     cv2.polylines(canvas, [fixed], False, 255, max(1, round(width_px)), cv2.LINE_AA, 4)
-    return cv2.GaussianBlur(canvas, (0, 0), 0.6).astype(np.float32) * np.float32(1 / 255)
+    cover: Float = cv2.GaussianBlur(canvas, (0, 0), 0.6).astype(np.float32) * np.float32(1 / 255)
+    return cover
 
 
 def _scratch(rng: np.random.Generator, surface: _Surface, strength: float) -> None:
