@@ -1,0 +1,64 @@
+"""The quality-control station: camera -> detector -> rule -> verdict."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterable
+from contextlib import AsyncExitStack
+
+from edgeapp import config as settings
+from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.core.events import MS, CameraFrame, Verdict
+from edgeapp.vision.inspection import Inspection, watch
+from edgeapp.vision.rules import InspectionRule
+
+
+async def station(config: settings.Config) -> None:
+    """Judge parts until the camera's source ends or somebody stops it."""
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, sink_of(config.records, stack))
+        inspection = await open_inspection(config, parts)
+        await watch(await open_camera(config.vision.camera, stack), inspection, say)
+
+
+async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
+    """The detector's stage and the rule."""
+    vision = config.vision
+    detect = await parts.stage(vision.detect, "vision.detect", lambda frame: frame.pixels.nbytes)
+    rule = InspectionRule(
+        parts=vision.rule.parts,
+        defects=vision.rule.defects,
+        part_score=vision.rule.part_score,
+        defect_score=vision.rule.defect_score,
+        version=vision.rule.version,
+    )
+    return Inspection(detect, rule, due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
+
+
+async def open_camera(camera: settings.Camera, stack: AsyncExitStack) -> AsyncIterable[CameraFrame]:
+    """The configured camera, or the simulated line."""
+    if camera.source == "simulated":
+        from edgeapp.devices import conveyor
+
+        options = conveyor.Options(parts=conveyor.MAX_PARTS, parts_per_minute=120, source="belt")
+        return (await stack.enter_async_context(conveyor.start(options))).frames()
+    from edgeapp.devices import camera as device
+
+    return await stack.enter_async_context(
+        device.open_camera(
+            device.Options(
+                source=camera.source,
+                policy=camera.policy,
+                width=camera.width,
+                height=camera.height,
+                stall_ms=camera.stall_ms,
+            )
+        )
+    )
+
+
+def say(frame: CameraFrame, verdict: Verdict) -> None:
+    """One line a verdict."""
+    took_ms = (verdict.decided_ns - verdict.at_ns) / MS
+    sys.stdout.write(f"{frame.source} {frame.number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n")
+    sys.stdout.flush()

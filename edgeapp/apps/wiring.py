@@ -1,0 +1,102 @@
+"""From a configuration to running parts: lanes by name, engines by file name, stages from both."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeapp import config as settings
+from edgeapp.core.events import MS, ConfigError
+from edgeapp.core.lane import Lane
+from edgeapp.core.link import Link
+from edgeapp.core.record import AnyRecord, Sink
+from edgeapp.core.stage import Stage
+from edgeapp.models.store import path_of
+from edgeapp.observe.jsonl import JsonLines
+
+
+@dataclass
+class Parts:
+    """What one application has open; closing `stack` closes everything in reverse order."""
+
+    stack: AsyncExitStack
+    sink: Sink
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    links: dict[str, Link] = field(default_factory=dict)
+
+    def lane(self, name: str) -> Lane:
+        """The lane of that name, opened at its first use and closed with the rest."""
+        if name not in self.lanes:
+            self.lanes[name] = Lane(name)
+            self.stack.callback(self.lanes[name].close)
+        return self.lanes[name]
+
+    async def engine(self, section: settings.Engine, where: str) -> Any:
+        """Open the engine of a section. `where` is the section's name in the file, for errors."""
+        module = _module(section.engine, where)
+        values = dict(section.options)
+        if isinstance(values.get("model"), str):
+            values["model"] = str(_model(values["model"]))
+        options = settings.options(module.Options, values, where)
+        return await self.stack.enter_async_context(module.load(options, self.lane(section.lane or where)))
+
+    async def stage(
+        self, section: settings.Stage, where: str, payload_bytes: Callable[[Any], int] = lambda _: 0
+    ) -> Stage[Any, Any]:
+        """Open a stage: its local engine and, if there is one, its remote engine and their link."""
+        local = await self.engine(section, where)
+        remote, link = None, None
+        if section.remote is not None:
+            remote = await self.engine(section.remote, f"{where}.remote")
+            link = self.links.setdefault(section.remote.lane or section.remote.engine, Link(section.remote.engine))
+        stage: Stage[Any, Any] = Stage(
+            where.rpartition(".")[2],
+            local,
+            self.lane(section.lane or where),
+            local_prior_ns=round(section.bound_ms * MS),
+            sink=self.sink,
+            remote=remote,
+            link=link,
+            payload_bytes=payload_bytes,
+        )
+        self.stack.push_async_callback(stage.aclose)
+        return stage
+
+
+def sink_of(records: settings.Records, stack: AsyncExitStack, *also: Sink) -> Sink:
+    """The configured record file, if any, and whoever else wants to see the records."""
+    sinks = list(also)
+    if records.path:
+        file = JsonLines(Path(records.path), max_bytes=round(records.max_mb * 1e6))
+        stack.callback(file.close)
+        sinks.append(file)
+
+    def sink(record: AnyRecord) -> None:
+        for each in sinks:
+            each(record)
+
+    return sink
+
+
+def _module(engine: str, where: str) -> Any:
+    """`llm_openai` is `edgeapp.engines.llm_openai`; a dotted name is a module of somebody else's package."""
+    name = engine if "." in engine else f"edgeapp.engines.{engine}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            folder = Path(__file__).parent.parent / "engines"
+            known = ", ".join(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+            raise ConfigError(f"{where}.engine: there is no engine '{engine}'; use one of {known}") from error
+        raise ConfigError(
+            f"{where}.engine: {engine} needs the package {error.name}: pip install {error.name}"
+        ) from error
+
+
+def _model(name: str) -> Path:
+    """A path is a path; a bare name is a model of the store."""
+    return Path(name) if "/" in name or Path(name).exists() else path_of(name)

@@ -1,0 +1,153 @@
+"""What a person can type. Everything heavy is imported inside its command, so `edgeapp --help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgeapp import __version__
+from edgeapp.core.events import BackendError, ConfigError, DeviceError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edgeapp")
+def cli() -> None:
+    """Hear, answer and see in real time on a small device: every voice turn and every inspected frame within 200 ms."""
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+def run(config: Path | None) -> None:
+    """Run the device that CONFIG (a TOML file) describes; without one, the embedded defaults.
+
+    Ctrl-C ends it within two seconds in any state.
+    """
+    from edgeapp import config as settings
+
+    device = settings.load(config)
+    if device.app == "kiosk":
+        from edgeapp.apps.kiosk import kiosk as app
+    elif device.app == "qc":
+        from edgeapp.apps.qc import station as app
+    else:
+        from edgeapp.apps.device import device as app
+    _until_stopped(app(device))
+
+
+@cli.command()
+@click.argument("what", type=click.Choice(["all", "kiosk", "qc"]), default="all")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+@click.option("--parts", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Parts on the conveyor.")
+def demo(what: str, out: Path, parts: int) -> None:
+    """Show a spoken conversation and a conveyor of parts; needs no sound card, camera, network or GPU.
+
+    Pictures, sound and records go into OUT. The last line of each demo is JSON.
+    """
+    failed = False
+    if what in {"all", "kiosk"}:
+        from edgeapp.demo.kiosk import demo_kiosk
+
+        failed |= not _until_stopped(demo_kiosk(out))
+    if what in {"all", "qc"}:
+        from edgeapp.demo.qc import demo_qc
+
+        failed |= not _until_stopped(demo_qc(out, parts))
+    sys.exit(1 if failed else 0)
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+def doctor(config: Path | None) -> None:
+    """Check audio, camera, models, accelerators and the system, and print the exact fix of what is wrong."""
+    from edgeapp.doctor import doctor as check
+
+    sys.exit(check(config))
+
+
+@cli.command()
+@click.argument("name", type=click.Choice(["core"]))
+@click.option("--quick", is_flag=True, help="End within 50 seconds.")
+def bench(name: str, *, quick: bool) -> None:
+    """Measure, print the conditions, and end with one line of JSON; exits 1 when a bar is missed."""
+    from edgeapp.bench.core import bench_core
+
+    del name  # the only one so far
+    sys.exit(bench_core(quick=quick))
+
+
+@cli.command()
+@click.argument("what")
+@click.option(
+    "--records", type=click.Path(path_type=Path, dir_okay=False), default=Path("out/records.jsonl"), show_default=True
+)
+def explain(what: str, records: Path) -> None:
+    """Say in sentences what happened in a turn (`7`, `"turn 7"`) or a frame (`"belt 12"`), and where it ran and why."""
+    from edgeapp.explain import explain as tell
+
+    tell(what, records)
+
+
+@cli.group()
+def models() -> None:
+    """The models on this device: list, verify, pull."""
+
+
+@models.command("list")
+def models_list() -> None:
+    """List the models: what they are, what they weigh, where they came from."""
+    from rich.console import Console
+
+    from edgeapp.models.commands import list_models
+
+    list_models(Console())
+
+
+@models.command("verify")
+@click.argument("names", nargs=-1)
+def models_verify(names: tuple[str, ...]) -> None:
+    """Check size and hash of every file of the models NAMES (all of them by default)."""
+    from rich.console import Console
+
+    from edgeapp.models.commands import verify_models
+
+    verify_models(Console(), names)
+
+
+@models.command("pull")
+@click.argument("name")
+def models_pull(name: str) -> None:
+    """Fetch the model NAME from the hub at its pinned revision; resumed after a cut, checked before use."""
+    from rich.console import Console
+
+    from edgeapp.models.commands import pull_model
+
+    pull_model(Console(), name)
+
+
+def _until_stopped(main: Coroutine[Any, Any, Any]) -> Any:
+    """Run an application on its loop."""
+    from edgeapp.apps.process import until_stopped
+
+    return until_stopped(main)
+
+
+def main() -> None:
+    """Entry point: one clear sentence on stderr for what the operator can mend, and no traceback for it."""
+    try:
+        cli(standalone_mode=False)
+    except (ConfigError, DeviceError, BackendError) as error:
+        print(f"edgeapp: {error}", file=sys.stderr)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""`edgeapp doctor`: what this machine has, what it lacks, and the exact command that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeapp import config as settings
+from edgeapp.core.events import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    state: Literal["ok", "note", "broken"]
+    """`note` limits what can be done here; `broken` keeps the configured device from running."""
+
+    says: str
+    fix: str = ""
+
+
+_PACKAGES: Final = {
+    "voice": (
+        "faster_whisper",
+        "ctranslate2",
+        "pocketsphinx",
+        "piper",
+        "espeakng_loader",
+        "sounddevice",
+        "soundfile",
+        "soxr",
+    ),
+    "vision": ("onnxruntime", "cv2"),
+    "plots": ("matplotlib",),
+    "hub": ("huggingface_hub",),
+}
+
+
+def doctor(path: Path | None) -> int:
+    """Print the report; 1 if something is broken for this configuration, else 0."""
+    console = Console()
+    table = Table(title="edgeapp doctor", title_justify="left")
+    for name in ("", "what", "finding", "fix"):
+        table.add_column(name, overflow="fold")
+    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[red]broken[/]"}
+    broken = 0
+    for check in _CHECKS:
+        for finding in check(path):
+            broken += finding.state == "broken"
+            table.add_row(marks[finding.state], finding.what, finding.says, finding.fix)
+    console.print(table)
+    console.print(f"{broken} broken" if broken else "Nothing is broken. A note limits what this machine can do.")
+    return 1 if broken else 0
+
+
+def _config(path: Path | None) -> Iterator[Finding]:
+    try:
+        config = settings.load(path)
+    except ConfigError as error:
+        yield Finding("configuration", "broken", str(error), "correct the file")
+        return
+    yield Finding("configuration", "ok", f"{path or 'embedded defaults'}: app {config.app}")
+
+
+def _system(_: Path | None) -> Iterator[Finding]:
+    yield Finding("system", "ok", f"{platform.machine()}, Python {platform.python_version()}, {os.cpu_count()} cores")
+    model = Path("/proc/device-tree/model")
+    if model.exists():
+        name = model.read_text(errors="replace").strip("\x00\n")
+        yield Finding("board", "ok", name)
+        nvpmodel = shutil.which("nvpmodel")
+        if nvpmodel:
+            yield Finding("power mode", "note", "set the mode you will run in before you measure", "sudo nvpmodel -q")
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor.exists() and (text := governor.read_text().strip()) != "performance":
+        fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        yield Finding("CPU governor", "note", f"{text}: the first milliseconds of work are slow", fix)
+
+
+def _packages(_: Path | None) -> Iterator[Finding]:
+    for extra, names in _PACKAGES.items():
+        missing = [name for name in names if importlib.util.find_spec(name) is None]
+        if missing:
+            yield Finding(
+                f"packages ({extra})", "broken", f"missing: {', '.join(missing)}", f"pip install 'edgeapp[{extra}]'"
+            )
+        else:
+            yield Finding(f"packages ({extra})", "ok", ", ".join(names))
+
+
+def _models(_: Path | None) -> Iterator[Finding]:
+    from edgeapp.models.store import manifest
+    from edgeapp.models.verify import verify
+
+    try:
+        entries = manifest()
+    except ConfigError as error:
+        yield Finding("models", "broken", str(error))
+        return
+    for entry in entries:
+        try:
+            verify(entry)
+        except ConfigError as error:
+            yield Finding(f"model {entry.name}", "broken", str(error), f"edgeapp models pull {entry.name}")
+        else:
+            yield Finding(f"model {entry.name}", "ok", "size and hash of every file are right")
+
+
+def _accelerators(_: Path | None) -> Iterator[Finding]:
+    if importlib.util.find_spec("onnxruntime"):
+        import onnxruntime
+
+        providers = onnxruntime.get_available_providers()
+        gpu = [name for name in providers if name.startswith(("CUDA", "Tensorrt"))]
+        fix = "" if gpu else "on a Jetson install NVIDIA's onnxruntime-gpu wheel for your JetPack"
+        says = f"onnxruntime {onnxruntime.__version__}: {', '.join(gpu) if gpu else 'CPU only'}"
+        yield Finding("vision accelerator", "ok" if gpu else "note", says, fix)
+    if importlib.util.find_spec("ctranslate2"):
+        import ctranslate2
+
+        count = ctranslate2.get_cuda_device_count() if hasattr(ctranslate2, "get_cuda_device_count") else 0
+        fix = (
+            ""
+            if count
+            else "PyPI's ARM wheels have no CUDA: build CTranslate2 with -DWITH_CUDA=ON, or use engine llm_openai"
+        )
+        says = f"ctranslate2 {ctranslate2.__version__}: {f'{count} CUDA device(s)' if count else 'CPU only'}"
+        yield Finding("speech and language accelerator", "ok" if count else "note", says, fix)
+
+
+def _audio(_: Path | None) -> Iterator[Finding]:
+    if importlib.util.find_spec("sounddevice") is None:
+        return
+    try:
+        import sounddevice
+    except OSError:
+        yield Finding("PortAudio", "note", "the library is not installed", "sudo apt-get install libportaudio2")
+        return
+    yield Finding("PortAudio", "ok", sounddevice.get_portaudio_version()[1])
+    devices = list(sounddevice.query_devices())
+    for name, key in (("microphone", "max_input_channels"), ("speaker", "max_output_channels")):
+        found = [each["name"] for each in devices if each[key] > 0]
+        fix = "" if found else "plug one in; `edgeapp demo kiosk` works without"
+        yield Finding(name, "ok" if found else "note", ", ".join(found[:4]) or "none", fix)
+
+
+def _camera(path: Path | None) -> Iterator[Finding]:
+    try:
+        source = settings.load(path).vision.camera.source
+    except ConfigError:
+        return
+    devices = sorted(str(each) for each in Path("/dev").glob("video*"))
+    fix = "" if devices else "plug one in; `edgeapp demo qc` works without"
+    yield Finding("cameras", "ok" if devices else "note", ", ".join(devices) or "no /dev/video*", fix)
+    if source.startswith("/dev/") and not Path(source).exists():
+        yield Finding(
+            "configured camera", "broken", f"{source} is not there", "plug it in or change vision.camera.source"
+        )
+    if importlib.util.find_spec("cv2"):
+        import cv2
+
+        built = "GStreamer:                   YES" in cv2.getBuildInformation()
+        fix = "" if built else "CSI cameras need an OpenCV built with GStreamer (JetPack's python3-opencv)"
+        yield Finding(
+            "OpenCV", "ok" if built else "note", f"{cv2.__version__}, GStreamer {'yes' if built else 'no'}", fix
+        )
+
+
+def _room(_: Path | None) -> Iterator[Finding]:
+    free_mb = shutil.disk_usage(Path.cwd()).free / 1e6
+    state: Literal["ok", "broken"] = "ok" if free_mb > 200 else "broken"
+    yield Finding(
+        "disk", state, f"{free_mb:,.0f} MB free here", "" if free_mb > 200 else "free at least 200 MB for records"
+    )
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
+    fix = "" if pages > 600 else "the kiosk needs about 600 MB: stop something"
+    yield Finding("memory", "ok" if pages > 600 else "note", f"{pages:,.0f} MB free", fix)
+
+
+_CHECKS: Final[tuple[Callable[[Path | None], Iterator[Finding]], ...]] = (
+    _config,
+    _system,
+    _packages,
+    _models,
+    _accelerators,
+    _audio,
+    _camera,
+    _room,
+)

@@ -1,0 +1,106 @@
+"""`edgeapp explain`: what happened in one turn or frame, in sentences, from its records alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
+from edgeapp.core.record import Record, TurnRecord
+from edgeapp.observe.jsonl import read
+from edgeapp.observe.waterfall import Span, frame_spans, turn_spans
+
+
+def explain(what: str, path: Path) -> None:
+    """Print the story of `what` (`7`, `turn 7`, `belt 12`). The newest session that has it is told.
+
+    Raises ConfigError if the records do not hold it, naming what they do hold.
+    """
+    of = f"turn {what}" if what.isdigit() else what
+    calls: list[Record] = []
+    end: TurnRecord | Verdict | None = None
+    known: list[str] = []
+    fresh = True
+    for line in read(path):
+        kind, fields = line.pop("kind"), line
+        if kind == "session":
+            known, fresh = [], True
+        elif kind == "call" and fields["of"] == of:
+            calls = ([] if fresh and end is not None else calls) + [Record(**fields)]
+            fresh = False
+        elif kind in {"turn", "verdict"}:
+            name, value = _ending(kind, fields)
+            known.append(name)
+            end = value if name == of else end
+    if end is None:
+        span = f"{known[0]} to {known[-1]}" if known else "nothing"
+        raise ConfigError(f"{path} has no '{of}'; its last session holds {span}")
+    for sentence in _turn(end, calls) if isinstance(end, TurnRecord) else _frame(end, calls):
+        print(sentence)
+
+
+def _ending(kind: str, fields: dict[str, Any]) -> tuple[str, TurnRecord | Verdict]:
+    if kind == "turn":
+        return f"turn {fields['number']}", TurnRecord(**fields)
+    boxes = tuple(Box(**box) for box in fields.pop("boxes"))
+    verdict = Verdict(**{**fields, "outcome": Outcome(fields["outcome"])}, boxes=boxes)
+    return f"{verdict.source} {verdict.frame_number}", verdict
+
+
+def _turn(turn: TurnRecord, calls: list[Record]) -> list[str]:
+    sentences = [f"Turn {turn.number} was {turn.outcome}."]
+    if turn.heard:
+        sentences.append(f"It heard: {turn.heard!r}. It said: {turn.said!r}.")
+    waited_ms = (turn.committed_ns - turn.last_voiced_ns) / MS
+    sentences.append(f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample.")
+    sentences += [_call(call) for call in calls]
+    if turn.first_audible_ns is None:
+        sentences.append("Nothing was said.")
+    else:
+        took_ms, budget_ms = (
+            (turn.first_audible_ns - turn.last_voiced_ns) / MS,
+            (turn.due_ns - turn.last_voiced_ns) / MS,
+        )
+        verdict = "in time" if took_ms <= budget_ms else f"{took_ms - budget_ms:.0f} ms too late"
+        sentences.append(f"The first audible sample came after {took_ms:.0f} of {budget_ms:.0f} ms: {verdict}.")
+    if turn.error:
+        sentences.append(f"What failed: {turn.error}.")
+    return [*sentences, *_spans(turn_spans(turn, calls))]
+
+
+def _frame(verdict: Verdict, calls: list[Record]) -> list[str]:
+    took_ms, budget_ms = (verdict.decided_ns - verdict.at_ns) / MS, (verdict.due_ns - verdict.at_ns) / MS
+    sentences = [
+        f"Frame {verdict.frame_number} of {verdict.source} got {verdict.outcome} after {took_ms:.0f} of {budget_ms:.0f} ms.",
+        f"The reason: {verdict.why}.",
+    ]
+    if verdict.model:
+        boxes = ", ".join(f"{box.label} {box.score:.2f}" for box in verdict.boxes) or "nothing"
+        sentences.append(f"Model {verdict.model} saw {boxes}.")
+    return [*sentences, *[_call(call) for call in calls], *_spans(frame_spans(verdict, calls))]
+
+
+def _call(call: Record) -> str:
+    took_ms, left_ms = (call.first_ns - call.asked_ns) / MS, -call.late_ns / MS
+    where = {"local": "on this device", "remote": "at the near edge", "none": "nowhere"}[call.side]
+    text = f"{call.stage} ran {where}, because {call.why}; its first part took {took_ms:.1f} ms"
+    text += f", {left_ms:.0f} ms before it was due" if left_ms >= 0 else f", {-left_ms:.0f} ms after it was due"
+    text += f" (local is bounded at {call.local_ns / MS:.0f} ms)"
+    if call.local_at_ns is not None:
+        text += f"; the last safe moment for local was {(call.local_at_ns - call.asked_ns) / MS:.0f} ms after the ask"
+    if call.late_share is not None:
+        text += f", and the remote was late with a probability of at most {call.late_share:.1%}"
+    if call.error:
+        text += f"; it ended with: {call.error}"
+    return text + "."
+
+
+def _spans(spans: list[Span]) -> list[str]:
+    width = 48
+    whole_ms = max((span.end_ms for span in spans), default=1.0) or 1.0
+    lines = [""]
+    for span in spans:
+        start = min(width, round(max(0.0, span.start_ms) / whole_ms * width))
+        bar = max(0, min(width - start, round(span.took_ms / whole_ms * width)))
+        lines.append(f"  {span.name:>9} {' ' * start}{'█' * bar}{' ' * (width - start - bar)} {span.took_ms:7.1f} ms")
+    return lines

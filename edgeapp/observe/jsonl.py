@@ -1,0 +1,72 @@
+"""Records as JSON lines in one file: what `edgeapp explain` reads. No audio, image or text unless the records hold it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from edgeapp.core.events import ConfigError, Verdict
+from edgeapp.core.record import AnyRecord, DropRecord, Record, TurnRecord
+
+_KINDS = {Record: "call", TurnRecord: "turn", DropRecord: "drop", Verdict: "verdict"}
+
+
+class JsonLines:
+    """A sink. Each record is one line, written at once, so that a kill loses at most the line under way."""
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        """Append to `path`; at `max_bytes` it becomes `path.1` and a new file begins. Raises ConfigError."""
+        self._path, self._max_bytes = path, max_bytes
+        self.lost = 0
+        """Records that could not be written because the disk refused; the first one is told on stderr."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise ConfigError(f"cannot write records to {path}: {error.strerror}; change records.path") from error
+        self._write({"kind": "session", "started": datetime.now(UTC).isoformat()})
+
+    def __call__(self, record: AnyRecord) -> None:
+        """Write one record."""
+        self._write({"kind": _KINDS[type(record)], **dataclasses.asdict(record)})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        try:
+            if self._file.tell() >= self._max_bytes:
+                self._file.close()
+                self._path.replace(self._path.with_name(self._path.name + ".1"))
+                self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        except OSError as error:
+            self.lost += 1
+            if self.lost == 1:
+                print(
+                    f"edgeapp: records are being lost: {error.strerror}; free space for {self._path}", file=sys.stderr
+                )
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        self._file.close()
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a file, oldest first; a line that was cut short by a kill is passed over.
+
+    Raises ConfigError if the file cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(record, dict) and "kind" in record:
+                    yield record
+    except OSError as error:
+        raise ConfigError(f"cannot read records from {path}: {error.strerror}") from error

@@ -1,0 +1,62 @@
+"""Where the milliseconds of a turn or a frame went: records in, named spans out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from edgeapp.core.events import MS, Verdict
+from edgeapp.core.record import Record, TurnRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stretch of a turn; milliseconds from the clock's start."""
+
+    name: str
+    start_ms: float
+    end_ms: float
+
+    @property
+    def took_ms(self) -> float:
+        """How long it is."""
+        return self.end_ms - self.start_ms
+
+
+def turn_spans(turn: TurnRecord, calls: Iterable[Record]) -> list[Span]:
+    """From the last voiced sample to the first audible one, without gaps.
+
+    `endpoint`: waiting for more speech. `stt`, `llm`, `tts`: each to its first part. `clause`: from the first piece of the
+    reply until its first clause is whole. `output`: buffers and the voice's own beginning silence. `own`: what is between
+    them, which is this application's cost. A turn that said nothing ends with its last call.
+    """
+    first: dict[str, Record] = {}
+    for call in calls:
+        if call.of == f"turn {turn.number}" and not call.error:
+            first.setdefault(call.stage, call)
+    marks: list[tuple[str, int]] = [("endpoint", turn.committed_ns)]
+    for name in ("stt", "llm", "tts"):
+        call = first.get(name)
+        if call is None or (turn.first_audible_ns is not None and call.asked_ns > turn.first_audible_ns):
+            continue
+        before = "clause" if name == "tts" and "llm" in first else "own"
+        marks += [(before, call.asked_ns), (name, call.first_ns)]
+    if turn.first_audible_ns is not None:
+        marks.append(("output", turn.first_audible_ns))
+    spans = []
+    for (_, start_ns), (name, end_ns) in pairwise([("start", turn.last_voiced_ns), *marks]):
+        spans.append(Span(name, (start_ns - turn.last_voiced_ns) / MS, (end_ns - turn.last_voiced_ns) / MS))
+    return spans
+
+
+def frame_spans(verdict: Verdict, calls: Iterable[Record]) -> list[Span]:
+    """From the sensor's timestamp to the verdict: `wait` for the inspection, `detect`, `own`."""
+    of = f"{verdict.source} {verdict.frame_number}"
+    call = next((each for each in calls if each.of == of), None)
+    marks = [("wait", call.asked_ns), ("detect", call.first_ns)] if call else []
+    marks.append(("own", verdict.decided_ns))
+    return [
+        Span(name, (start_ns - verdict.at_ns) / MS, (end_ns - verdict.at_ns) / MS)
+        for (_, start_ns), (name, end_ns) in pairwise([("start", verdict.at_ns), *marks])
+    ]
