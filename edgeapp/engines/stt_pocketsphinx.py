@@ -1,0 +1,347 @@
+"""Human speech with no download: PocketSphinx with a grammar, decoding while the person speaks.
+
+The wheel carries an acoustic model and a dictionary of US English. With a grammar it is right and fast (the text is ready
+a few milliseconds after the last sample), but it forces whatever it hears into a sentence. So beside the sentences the
+search network holds a loop over all phones (a garbage model: Wilpon et al. 1990, IEEE Trans. ASSP 38 (11)): speech that
+the loop explains better, at a price for every phone, is not in the grammar, and its text is empty. One search scores
+both, so the comparison is fair and costs no second decoder. How the price was measured: docs/LOG.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+import numpy as np
+
+from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, ConfigError, Transcript, Utterance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgeapp.core.lane import Lane
+
+T = TypeVar("T")
+Arc = tuple[int, int, float] | tuple[int, int, float, str]
+
+_BITE_SAMPLES: Final = SAMPLE_RATE_HZ  # decoded at once when an utterance is decoded from scratch: about 50 ms of work
+_PHONE: Final = "phone_"  # begins the name of every word of the phone loop
+_SILENT: Final = {"SIL"}
+_NOTHING: Final = Transcript("", complete=False)
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`[stt]` of the configuration. At most one of grammar, sentences, keyphrase and lm; none means `use_grammar` comes."""
+
+    grammar: str = ""
+    """Path of a JSGF grammar with a public rule."""
+
+    sentences: tuple[str, ...] = ()
+    """The grammar as plain sentences."""
+
+    keyphrase: str = ""
+    """Listen for these words only, anywhere in the speech."""
+
+    keyphrase_threshold: float = 1e-20
+    """1e-50 (finds everything) to 1 (finds nothing): longer phrases want smaller numbers."""
+
+    lm: str = ""
+    """Path of an n-gram language model (ARPA or its binary form): free speech, nothing is refused."""
+
+    phone_loop: float = 0.001
+    """The probability of each phone of the loop beside the grammar: a larger one refuses more; 0 accepts everything."""
+
+    pronunciations: dict[str, str] = {}
+    """Words that the dictionary lacks, with their sounds: `edgeapp = "EH JH AE P"`."""
+
+    acoustic_model: str = ""
+    """A folder with another acoustic model; empty means the wheel's US English."""
+
+    dictionary: str = ""
+    """Its dictionary."""
+
+    max_utterance_s: float = 20.0
+    """Speech that is longer is no sentence of a grammar and gives an empty text; raise it for free speech."""
+
+
+class PocketSphinx:
+    """One decoder on one lane, hearing one utterance at a time."""
+
+    def __init__(self, decoder: Any, phones: Sequence[str], options: Options, lane: Lane) -> None:
+        self._decoder = decoder
+        self._phones = phones
+        self._options = options
+        self._lane = lane
+        self._one_at_a_time = asyncio.Lock()
+        self._search = ""  # the name of the active search; empty until there is one
+        self._searches = 0
+        self._accepts: Callable[[str], bool] = lambda _: False
+        self._only_whole = False
+        # The utterance: touched in the lane's thread only.
+        self._number: int | None = None
+        self._open = False
+        self._heard = 0
+        self._kept: list[NDArray[np.int16]] = []  # bounded by max_utterance_s
+
+    async def hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
+        """Take the next samples (int16, 16 kHz, any length) of utterance `number`, and return the text so far.
+
+        The first call of an utterance starts with its pre-roll, as `Utterance.samples` does. Text is empty as long as
+        nothing of the grammar fits. Raises BackendError if the decoder fails or has no grammar yet.
+        """
+        async with self._one_at_a_time:
+            return await self._bite(partial(self._hear, number, samples))
+
+    async def __call__(self, utterance: Utterance) -> Transcript:
+        """The final text: of what was heard through `hear` plus what `utterance` has beyond it, or else from scratch.
+
+        A person who goes on speaking may be heard further under the same number: what was heard is decoded again first.
+        Raises BackendError if the decoder fails or has no grammar yet.
+        """
+        async with self._one_at_a_time:
+            streamed = self._open and self._number == utterance.number
+            rest = utterance.samples[self._heard if streamed else 0 :]
+            if not streamed:
+                await self._bite(partial(self._begin, utterance.number))
+            while rest.size > _BITE_SAMPLES:
+                await self._bite(partial(self._feed, rest[:_BITE_SAMPLES]))
+                rest = rest[_BITE_SAMPLES:]
+            return await self._bite(partial(self._finish, rest))
+
+    async def use_grammar(self, grammar: Sequence[str] | str) -> None:
+        """Listen for these sentences (or this JSGF text) from now on; an utterance under way is heard again with them.
+
+        Raises ConfigError, naming them, for words without a pronunciation, and for text that is no JSGF.
+        """
+        async with self._one_at_a_time:
+            await self._lane.run(partial(self._use_grammar, grammar), label="load")
+
+    async def _bite(self, work: Callable[[], T]) -> T:
+        if not self._search:
+            raise BackendError("stt_pocketsphinx has no grammar yet: give it one in its options or call use_grammar")
+        try:
+            return await self._lane.run(work, label="stt")
+        except RuntimeError as error:
+            self._open, self._number = False, None
+            raise BackendError(f"stt_pocketsphinx failed: {error}") from error
+
+    # From here on in the lane's thread
+
+    def _hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
+        if number != self._number:
+            self._begin(number)
+        elif not self._open:
+            before = self._kept
+            self._begin(number)
+            for each in before:
+                self._feed(each)
+        self._feed(samples)
+        return self._text()
+
+    def _begin(self, number: int) -> None:
+        self._close()
+        self._number, self._heard, self._kept = number, 0, []
+        self._decoder.start_utt()
+        self._open = True
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._decoder.end_utt()
+
+    def _feed(self, samples: NDArray[np.int16]) -> None:
+        self._heard += samples.size
+        if samples.size and not self._too_long():
+            self._kept.append(samples)
+            self._decoder.process_raw(samples.tobytes())
+
+    def _too_long(self) -> bool:
+        return self._heard > self._options.max_utterance_s * SAMPLE_RATE_HZ
+
+    def _finish(self, rest: NDArray[np.int16]) -> Transcript:
+        self._feed(rest)
+        self._close()
+        final = self._text()
+        return final if final.complete or not self._only_whole else _NOTHING
+
+    def _text(self) -> Transcript:
+        best = self._decoder.hyp()
+        text = best.hypstr if best is not None and not self._too_long() else ""
+        if not text or _PHONE in text:
+            return _NOTHING
+        if self._options.keyphrase:
+            return Transcript(self._options.keyphrase, complete=True)
+        return Transcript(text, complete=self._accepts(text))
+
+    def _use_grammar(self, grammar: Sequence[str] | str) -> None:
+        arcs, start, final = self._arcs_of_jsgf(grammar) if isinstance(grammar, str) else _arcs_of_sentences(grammar)
+        words = {arc[3] for arc in arcs if len(arc) == 4}
+        if not words:
+            raise ConfigError("stt_pocketsphinx: the grammar has no words; give it at least one sentence")
+        self.need_words(words)
+        plain = self._decoder.create_fsg("plain", start, final, arcs)
+        loop = self._phone_loop(start, final, 1 + max(max(arc[0], arc[1]) for arc in arcs))
+        self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
+        self.activate(name)
+        self._accepts, self._only_whole = plain.accept, True
+
+    def _phone_loop(self, start: int, final: int, state: int) -> list[Arc]:
+        """Arcs of a loop over all phones from `start` to `final` through the new state `state`."""
+        price = self._options.phone_loop
+        if price == 0:
+            return []
+        loop: list[Arc] = [(state, state, price, _PHONE + phone.lower()) for phone in self._phones]
+        return [(start, state, 1.0), *loop, (state, final, 1.0)]
+
+    def _arcs_of_jsgf(self, text: str) -> tuple[list[Arc], int, int]:
+        try:
+            network = self._decoder.parse_jsgf(text)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"stt_pocketsphinx: the grammar is not JSGF with a public rule ({error})") from error
+        with tempfile.TemporaryDirectory() as folder:
+            network.writefile(str(Path(folder) / "grammar.fsg"))
+            lines = (Path(folder) / "grammar.fsg").read_text(encoding="utf-8").splitlines()
+        fields = [line.split() for line in lines]
+        arcs: list[Arc] = [
+            (int(each[1]), int(each[2]), float(each[3]), *each[4:5])  # type: ignore[misc]
+            for each in fields
+            if each and each[0] == "TRANSITION"
+        ]
+        state = {each[0]: int(each[1]) for each in fields if each and each[0] in {"START_STATE", "FINAL_STATE"}}
+        return arcs, state["START_STATE"], state["FINAL_STATE"]
+
+    def need_words(self, words: set[str]) -> None:
+        """Raises ConfigError naming those that have no pronunciation."""
+        missing = sorted(word for word in words if self._decoder.lookup_word(word) is None)
+        if missing:
+            named = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
+            raise ConfigError(
+                f"stt_pocketsphinx: the dictionary has no pronunciation of {named}; "
+                "use other words, or give their sounds in `pronunciations`"
+            )
+
+    def _new_name(self) -> str:
+        self._searches += 1
+        return f"search{self._searches}"
+
+    def activate(self, name: str) -> None:
+        """Search with `name` from now on, and forget the search before it."""
+        self._close()
+        self._decoder.activate_search(name)
+        if self._search:
+            self._decoder.remove_search(self._search)
+        self._search = name
+
+    def warm_up(self) -> None:
+        """Decode a third of a second of faint noise, and forget it."""
+        if not self._search:
+            return
+        mean = self._decoder.get_cmn(False)
+        self._begin(0)
+        self._finish(np.random.default_rng(0).integers(-30, 30, SAMPLE_RATE_HZ // 3).astype(np.int16))
+        self._decoder.set_cmn(mean)
+        self._number, self._kept = None, []
+
+
+@asynccontextmanager
+async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
+    """Load the acoustic model and the grammar, and decode a moment of noise.
+
+    Raises ConfigError for a missing package or file, a grammar that does not parse, words without a pronunciation,
+    or more than one of grammar, sentences, keyphrase and lm.
+    """
+    given = [name for name in ("grammar", "sentences", "keyphrase", "lm") if getattr(options, name)]
+    if len(given) > 1:
+        raise ConfigError(f"stt_pocketsphinx: {' and '.join(given)} exclude each other; keep one")
+    if not 0 <= options.phone_loop <= 1:
+        raise ConfigError(f"stt_pocketsphinx: phone_loop is {options.phone_loop}; use a probability from 0 to 1")
+    if not 0 < options.keyphrase_threshold <= 1:
+        raise ConfigError(f"stt_pocketsphinx: keyphrase_threshold is {options.keyphrase_threshold}; use 1e-50 to 1")
+    if not 1 <= options.max_utterance_s <= 600:
+        raise ConfigError(f"stt_pocketsphinx: max_utterance_s is {options.max_utterance_s}; use 1 to 600")
+    for path in (options.grammar, options.lm, options.dictionary):
+        if path and not Path(path).is_file():
+            raise ConfigError(f"stt_pocketsphinx: there is no file {path}; give the path of one")
+    yield await lane.run(lambda: _open(options, lane), label="load")
+
+
+def _open(options: Options, lane: Lane) -> PocketSphinx:
+    try:
+        import pocketsphinx
+    except ImportError as error:
+        raise ConfigError("stt_pocketsphinx needs the package pocketsphinx: pip install 'edgeapp[voice]'") from error
+    model = options.acoustic_model or pocketsphinx.get_model_path("en-us/en-us")
+    dictionary = options.dictionary or pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")
+    try:
+        # The second passes change little on a small grammar and cost most of the time after the last sample.
+        decoder = pocketsphinx.Decoder(
+            hmm=model, dict=dictionary, lm=None, samprate=SAMPLE_RATE_HZ, fwdflat=False, bestpath=False,
+            kws_threshold=options.keyphrase_threshold, loglevel="FATAL",
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"stt_pocketsphinx: {model} and {dictionary} are not a readable model ({error})") from error
+    phones = _phones_of(Path(dictionary))
+    for word, sounds in options.pronunciations.items():
+        if not sounds.split() or not set(sounds.split()) <= set(phones):
+            raise ConfigError(
+                f"stt_pocketsphinx: pronunciations: {word} is {sounds!r}; use sounds of {' '.join(phones)}"
+            )
+        decoder.add_word(word, sounds, False)
+    for phone in phones:
+        decoder.add_word(_PHONE + phone.lower(), phone, False)
+    engine = PocketSphinx(decoder, phones, options, lane)
+    _choose(engine, decoder, options)
+    engine.warm_up()
+    return engine
+
+
+def _choose(engine: PocketSphinx, decoder: Any, options: Options) -> None:
+    """Activate what the options ask for."""
+    if options.grammar:
+        try:
+            text = Path(options.grammar).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"stt_pocketsphinx: cannot read {options.grammar}: {error}") from error
+        engine._use_grammar(text)  # noqa: SLF001 - the same file
+    elif options.sentences:
+        engine._use_grammar(options.sentences)  # noqa: SLF001
+    elif options.keyphrase:
+        engine.need_words(set(options.keyphrase.split()))
+        decoder.add_keyphrase("keyphrase", options.keyphrase)
+        engine.activate("keyphrase")
+    elif options.lm:
+        try:
+            decoder.add_lm_file("lm", options.lm)
+        except RuntimeError as error:
+            raise ConfigError(f"stt_pocketsphinx: {options.lm} is not a readable language model ({error})") from error
+        engine.activate("lm")
+
+
+def _phones_of(dictionary: Path) -> list[str]:
+    """All phones that the dictionary's pronunciations use."""
+    with dictionary.open(encoding="utf-8") as lines:
+        return sorted({phone for line in lines for phone in line.split()[1:]} - _SILENT)
+
+
+def _arcs_of_sentences(sentences: Sequence[str]) -> tuple[list[Arc], int, int]:
+    """A network (arcs, start state, final state) in which sentences that begin alike share their beginning."""
+    start, final = 0, 1
+    states: dict[tuple[int, str], int] = {}
+    arcs: dict[Arc, None] = {}
+    for sentence in sentences:
+        *head, last = sentence.split() or [""]
+        state = start
+        for word in head:
+            if (state, word) not in states:
+                states[state, word] = 2 + len(states)
+                arcs[state, states[state, word], 1.0, word] = None
+            state = states[state, word]
+        if last:
+            arcs[state, final, 1.0, last] = None
+    return list(arcs), start, final
