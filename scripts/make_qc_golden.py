@@ -1,0 +1,88 @@
+"""Draw the QC detector's golden set and note what the model sees: `python scripts/make_qc_golden.py --model models/qc-yolo11n`.
+
+Fourteen pictures, each type sound and with each defect, drawn with seeds that no data set uses. golden/golden.json holds
+for each the truth (parts and defects with boxes) and the boxes that the float32 model gives (`expected`, by ultralytics'
+own predict at conf 0.25), so that another build or another machine can be compared with it. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("YOLO_OFFLINE", "true")
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from edgeapp.devices.line_view import BELTS, Image, Placed, SeenPart, draw_belt, random_look, take_picture
+from edgeapp.devices.parts import DEFECTS, PART_TYPES, Pose, draw_part
+
+SIZE_PX = 320
+SEED = 2026
+WORD = 9
+"""The golden set's word in the seed; the data set's splits use 0 to 3 and 100 to 103."""
+
+CASES = [(kind, defects) for kind in PART_TYPES for defects in ((), *((name,) for name in DEFECTS))]
+
+
+def draw_case(number: int) -> tuple[Image, tuple[SeenPart, ...]]:
+    """Golden picture `number`: pixels (uint8 320x320x3 BGR) and what is visible."""
+    kind, defects = CASES[number]
+    rng = np.random.default_rng([SEED, WORD, number])
+    look = random_look(rng)
+    belt = draw_belt(rng, BELTS[number % len(BELTS)], SIZE_PX, SIZE_PX)
+    pose = Pose(105.0 if kind == "washer" else 118.0, float(rng.uniform(0, 2 * np.pi)))
+    part = draw_part(rng, kind, defects, pose, look.light, min_contrast=18.0)
+    return take_picture(rng, belt, [Placed(part, SIZE_PX // 2, SIZE_PX // 2)], look)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder with the ONNX file")
+    args = parser.parse_args()
+    from ultralytics import YOLO
+
+    model = args.model / f"qc-yolo11n-{SIZE_PX}.onnx"
+    if not model.is_file():
+        raise SystemExit(f"{model} is missing: train it with scripts/train_qc.py --out {args.model}")
+    detector = YOLO(model, task="detect")
+    out = args.model / "golden"
+    out.mkdir(exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for number, (kind, defects) in enumerate(CASES):
+        picture, parts = draw_case(number)
+        name = f"{number:02d}-{kind}-{'-'.join(defects) or 'sound'}.jpg"
+        if not cv2.imwrite(str(out / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]):
+            raise OSError(f"could not write {out / name}: is the disk full?")
+        found = detector.predict(out / name, imgsz=SIZE_PX, conf=0.25, device="cpu", verbose=False)[0]
+        expected = [
+            {"label": found.names[int(label)], "score": round(score, 4), "box": [round(value, 2) for value in box]}
+            for label, score, box in zip(
+                found.boxes.cls.tolist(), found.boxes.conf.tolist(), found.boxes.xyxy.tolist(), strict=True
+            )
+        ]
+        digest = hashlib.sha256((out / name).read_bytes()).hexdigest()
+        rows.append({"image": name, "sha256": digest, "parts": [asdict(part) for part in parts], "expected": expected})
+    golden = {"model": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "pictures": rows}
+    (out / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    told = sum(
+        {d["kind"] for p in row["parts"] for d in p["defects"]}
+        == {e["label"] for e in row["expected"]} - set(PART_TYPES)
+        for row in rows
+    )
+    print(json.dumps({"pictures": len(rows), "defects told exactly": told, "out": str(out)}))
+
+
+if __name__ == "__main__":
+    main()
