@@ -45,6 +45,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     texts: tuple[str, ...] = ("hello",)
     """What is recognised or replied, in order and then again from the beginning."""
 
+    complete: bool = True
+    """Does the fake recogniser take what it hears for finished sentences?"""
+
     boxes: tuple[tuple[tuple[float, float, float, float, str, float], ...], ...] = ()
     """What is detected, by frame number: left, top, right, bottom, label, score."""
 
@@ -55,15 +58,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The loudness (RMS) from which the fake voice activity detector hears speech."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ScriptedWork:
     """Blocking work of a known duration."""
 
     takes_ns: int
     outcome: Callable[[], Any]
+    took_ns: int = 0
+    """How long it really blocked; 0 on virtual time."""
 
     def __call__(self) -> Any:
+        started_ns = time.perf_counter_ns()
         time.sleep(self.takes_ns / 1e9)
+        self.took_ns = time.perf_counter_ns() - started_ns
         return self.outcome()
 
 
@@ -72,10 +79,14 @@ class _Script:
 
     def __init__(self, options: Options, lane: Lane) -> None:
         self.options, self.lane, self.calls = options, lane, 0
+        self.worked_ns = 0
+        """How long the lane's thread really worked for this engine; 0 on virtual time."""
 
     async def bite(self, outcome: Callable[[], Any]) -> Any:
         work = ScriptedWork(round(self.options.takes_ms * MS), outcome)
-        return await self.lane.run(work, label=self.options.kind, cost_ns=work.takes_ns)
+        answer = await self.lane.run(work, label=self.options.kind, cost_ns=work.takes_ns)
+        self.worked_ns += work.took_ns
+        return answer
 
     def count(self) -> int:
         """The number of this call, from 0. Raises BackendError if it is one that fails."""
@@ -102,11 +113,11 @@ class FakeStt(_Script):
     async def hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
         """The whole text is there from the first samples on."""
         del samples
-        return Transcript(self._text(number), complete=True)
+        return Transcript(self._text(number), self.options.complete)
 
     async def __call__(self, utterance: Utterance, /) -> Transcript:
         self.count()
-        heard: Transcript = await self.bite(lambda: Transcript(self._text(utterance.number), complete=True))
+        heard: Transcript = await self.bite(lambda: Transcript(self._text(utterance.number), self.options.complete))
         return heard
 
     def _text(self, number: int) -> str:

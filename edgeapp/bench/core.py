@@ -1,0 +1,222 @@
+"""`edgeapp bench core`: what the application itself costs, on this machine, now. Ratios where something can be compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import timeit
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from edgeapp.bench.own_cost import own_costs_ms
+from edgeapp.core.events import MS, CameraFrame, TimestampKind
+from edgeapp.core.flow import Recent
+from edgeapp.core.hedge import hedge
+from edgeapp.core.link import Link
+from edgeapp.core.placement import Situation, Terms, place
+from edgeapp.observe.percentile import percentile
+
+MODEL_LIBRARIES: Final = {
+    "ctranslate2", "cv2", "faster_whisper", "matplotlib", "numpy", "onnxruntime", "piper", "pocketsphinx", "torch",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One promise of speed or size, as measured."""
+
+    name: str
+    value: float
+    limit: float
+    unit: str
+    ok: bool
+    note: str = ""
+
+
+def _at_most(name: str, value: float, limit: float, unit: str, note: str = "") -> Bar:
+    return Bar(name, round(value, 4), limit, unit, value <= limit, note)
+
+
+def bench_core(*, quick: bool) -> int:
+    """Measure every bar that can be measured here; 1 if one is missed, else 0."""
+    console = Console(stderr=True)
+    console.print(
+        f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.2f} before, {'quick' if quick else 'full'} run"
+    )
+    bars: list[Bar] = []
+    skipped: list[str] = []
+    steps: list[Callable[[bool], list[Bar] | str]] = [_placing, _hedging, _turns, _frames, _help, _kiosk, _detector]
+    with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
+        for step in steps:
+            task = progress.add_task(step.__doc__ or "")
+            found = step(quick)
+            progress.remove_task(task)
+            if isinstance(found, str):
+                skipped.append(found)
+            else:
+                bars += found
+    table = Table(title="edgeapp bench core", title_justify="left")
+    for name in ("bar", "value", "limit", "unit", "", "how"):
+        table.add_column(name, justify="right" if name in {"value", "limit"} else "left")
+    for bar in bars:
+        table.add_row(
+            bar.name,
+            f"{bar.value:g}",
+            f"{bar.limit:g}",
+            bar.unit,
+            "[green]ok[/]" if bar.ok else "[red]missed[/]",
+            bar.note,
+        )
+    console.print(table)
+    for why in skipped:
+        console.print(f"not measured: {why}")
+    shown = [
+        {key: value for key, value in asdict(bar).items() if key in {"name", "value", "limit", "ok"}} for bar in bars
+    ]
+    print(json.dumps({"bench": "core", "quick": quick, "load": os.getloadavg()[0], "skipped": skipped, "bars": shown}))
+    return 0 if all(bar.ok for bar in bars) else 1
+
+
+def _placing(_: bool) -> list[Bar]:
+    """placing calls"""
+    link = Link("edge")
+    for n in range(200):
+        link.took(n * MS, 2_000, (15 + n % 20) * MS, late=False)
+    now_ns = 200 * MS
+
+    def once() -> None:
+        place(Situation(now_ns, now_ns + 200 * MS, 60 * MS, now_ns + 138 * MS, link.tail(now_ns, 2_000)), Terms())
+
+    runs = timeit.repeat(once, number=200, repeat=50)
+    took_us = sorted(run / 200 * 1e6 for run in runs)
+    return [
+        _at_most(
+            "place_median_us",
+            statistics.median(took_us),
+            20,
+            "us",
+            "median of 50 x 200 calls, the link's tail included",
+        )
+    ]
+
+
+def _hedging(_: bool) -> list[Bar]:
+    """hedging calls"""
+
+    async def answer() -> int:
+        await asyncio.sleep(0)
+        return 1
+
+    async def measure() -> list[float]:
+        far_ns = round((asyncio.get_running_loop().time() + 3_600) * 1e9)
+        over_us = []
+        for _ in range(2_000):  # paired and alternating
+            start = time.perf_counter_ns()
+            await answer()
+            bare = time.perf_counter_ns()
+            await hedge(answer, answer, local_at_ns=far_ns)
+            over_us.append(((time.perf_counter_ns() - bare) - (bare - start)) / 1e3)
+        return over_us
+
+    over_us = asyncio.run(measure())
+    note = f"2,000 pairs; p99 {percentile(over_us, 99):.0f} us"
+    return [_at_most("hedge_over_bare_await_us", statistics.median(over_us), 100, "us", note)]
+
+
+def _turns(quick: bool) -> list[Bar]:
+    """voice turns with scripted engines"""
+    costs = asyncio.run(own_costs_ms(turns=60 if quick else 300))
+    note = f"{len(costs)} turns, last captured sample to audible minus the stages' work; median {statistics.median(costs):.2f} ms"
+    return [_at_most("own_cost_per_voice_turn_p95_ms", percentile(costs, 95), 3, "ms", note)]
+
+
+def _frames(_: bool) -> list[Bar]:
+    """frames through the channel"""
+
+    async def measure() -> tuple[bool, float]:
+        recent: Recent[CameraFrame] = Recent(depth=1)
+        frame = CameraFrame(np.zeros((1080, 1920, 3), np.uint8), 0, 1, "camera", TimestampKind.FILE)
+        start = time.perf_counter_ns()
+        for _ in range(1_000):
+            recent.put(frame)
+            same = await recent.get()
+        return same.pixels is frame.pixels, (time.perf_counter_ns() - start) / 1e6
+
+    same, took_us = asyncio.run(measure())
+    note = f"a 1080p frame put and got in {took_us:.1f} us"
+    return [Bar("recent_copies_of_pixels", 0 if same else 1, 0, "copies", same, note)]
+
+
+def _help(quick: bool) -> list[Bar]:
+    """edgeapp --help"""
+    command = [sys.executable, "-m", "edgeapp", "--help"]
+    took_s = []
+    for _ in range(5 if quick else 15):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        took_s.append(time.perf_counter() - start)
+    script = "import sys; import edgeapp.cli; print(' '.join(m for m in sys.modules if '.' not in m))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    )
+    heavy = loaded & MODEL_LIBRARIES
+    return [
+        _at_most("help_median_s", statistics.median(took_s), 0.3, "s", f"{len(took_s)} whole processes"),
+        Bar("help_imports_model_libraries", len(heavy), 0, "modules", not heavy, ", ".join(sorted(heavy))),
+    ]
+
+
+def _kiosk(quick: bool) -> list[Bar]:
+    """the kiosk on its embedded models, in a process of its own"""
+    idle = _last_json([sys.executable, "-m", "edgeapp.bench.idle_kiosk", "5" if quick else "20"])
+    with tempfile.TemporaryDirectory() as folder:
+        demo = _last_json(
+            [sys.executable, "-m", "edgeapp", "demo", "kiosk", "--out", folder, *(["--turns", "4"] if quick else [])]
+        )
+    note = f"{demo['turns']} spoken turns; first audible p50 {demo['p50_ms']} ms, p95 {demo['p95_ms']} ms"
+    return [
+        _at_most("kiosk_rss_mb", max(idle["rss_mb"], demo["rss_mb"]), 600, "MB", "peak, the demo's recording included"),
+        _at_most(
+            "kiosk_silent_cpu_share", idle["cpu_share"], 0.10, "of a core", f"{idle['seconds']} s of near silence"
+        ),
+        _at_most("demo_loop_stall_ms", demo["loop_stall_ms"], 20, "ms", note),
+    ]
+
+
+def _detector(quick: bool) -> list[Bar] | str:
+    """the detector beside ultralytics"""
+    script = Path(__file__).parent.parent.parent / "scripts" / "bench_detect.py"
+    python = os.environ.get("EDGEAPP_TRAIN_PYTHON", sys.executable)
+    there = subprocess.run([python, "-c", "import ultralytics"], capture_output=True, check=False)
+    if there.returncode or not script.exists():
+        return (
+            "detect_yolo against ultralytics: pip install 'edgeapp[train]', or set EDGEAPP_TRAIN_PYTHON "
+            "to a Python that has ultralytics and onnxruntime"
+        )
+    result = _last_json([python, str(script), *(["--quick"] if quick else [])])
+    return [Bar(**{**bar, "unit": "ratio", "note": result.get("conditions", "")}) for bar in result["bars"]]
+
+
+def _last_json(command: list[str]) -> dict[str, Any]:
+    """Run a command and parse the last line it prints; its own errors pass through."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, timeout=600)
+    lines = done.stdout.strip().splitlines()
+    if not lines:
+        raise SystemExit(f"edgeapp bench: {' '.join(command)} printed nothing and exited with {done.returncode}")
+    parsed: dict[str, Any] = json.loads(lines[-1])
+    return parsed

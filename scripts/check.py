@@ -1,0 +1,69 @@
+"""The one command before a commit, and what CI runs: `python3 scripts/check.py [--quick]`.
+
+Prepares .venv, installs the Debian packages that tests with real parts need (when it may), then format, lint, types,
+function length and tests. `--quick` leaves out the tests with real parts.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = ROOT / ".venv" / "bin" / "python"
+DEBIAN = {"libportaudio2": "libportaudio.so.2"}
+FUNCTION_LINES_MAX = 70
+
+
+def main() -> None:
+    """Run every check; exits with the first that fails."""
+    quick = "--quick" in sys.argv[1:]
+    run([sys.executable, "scripts/setup_venv.py", "dev"])
+    debian_packages()
+    run([str(PYTHON), "-m", "ruff", "format", "--check", "--quiet", "."])
+    run([str(PYTHON), "-m", "ruff", "check", "--quiet", "."])
+    run([str(PYTHON), "-m", "mypy"])
+    long_functions()
+    tests = ["tests", "-m", "not slow"]
+    run([str(PYTHON), "-m", "pytest", *tests, *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
+
+
+def run(command: list[str]) -> None:
+    """Run one check."""
+    print(f"$ {' '.join(command)}", flush=True)
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code:
+        sys.exit(code)
+
+
+def debian_packages() -> None:
+    """Install the shared libraries that no wheel carries; without the right to do so, say which are missing."""
+    known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
+    missing = [package for package, library in DEBIAN.items() if library not in known]
+    if not missing:
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *missing]):
+            subprocess.run(command, env=env, stdout=subprocess.DEVNULL, check=False)
+    else:
+        print(f"missing Debian packages, their tests will skip: sudo apt-get install {' '.join(missing)}")
+
+
+def long_functions() -> None:
+    """A function longer than 70 lines hides a second idea."""
+    for folder in ("edgeapp", "scripts", "tests"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                    if lines > FUNCTION_LINES_MAX:
+                        sys.exit(f"{path}:{node.lineno}: {node.name} has {lines} lines, at most {FUNCTION_LINES_MAX}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Verdicts on virtual time: exactly one for each frame, by its due time, and PASS only with proof."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from edgeapp.core.clock import now_ns, sleep_until
+from edgeapp.core.events import MS, Box, CameraFrame, Detections, Outcome, TimestampKind, Verdict
+from edgeapp.core.lane import Lane
+from edgeapp.core.record import AnyRecord
+from edgeapp.core.stage import Stage
+from edgeapp.engines import fake
+from edgeapp.vision.inspection import Inspection, watch
+from edgeapp.vision.rules import InspectionRule, judge
+
+RULE = InspectionRule(parts=("washer",), defects=("scratch",), part_score=0.5, defect_score=0.25)
+WASHER = (10.0, 10.0, 90.0, 90.0, "washer", 0.9)
+SCRATCH = (20.0, 20.0, 40.0, 40.0, "scratch", 0.6)
+
+#        what was seen                                  verdict
+JUDGED = [
+    ([WASHER], Outcome.PASS),
+    ([WASHER, SCRATCH], Outcome.FAIL),
+    ([SCRATCH], Outcome.FAIL),
+    ([], Outcome.NOT_INSPECTED),
+    ([WASHER, WASHER], Outcome.NOT_INSPECTED),
+    ([(*WASHER[:5], 0.4)], Outcome.NOT_INSPECTED),
+    ([WASHER, (*SCRATCH[:5], 0.2)], Outcome.PASS),
+    ([WASHER, (*SCRATCH[:4], "nut", 0.9)], Outcome.PASS),
+]
+
+
+@pytest.mark.parametrize(("rows", "outcome"), JUDGED)
+def test_the_rule(rows: list[tuple[float, float, float, float, str, float]], outcome: Outcome) -> None:
+    assert judge(Detections(1, tuple(Box(*row) for row in rows), "m"), RULE)[0] is outcome
+
+
+def _frame(number: int, at_ns: int) -> CameraFrame:
+    return CameraFrame(np.zeros((4, 4, 3), np.uint8), at_ns, number, "belt", TimestampKind.FILE)
+
+
+async def _line(options: fake.Options, *at_ms: float, handed_late_ms: float = 0) -> list[Verdict]:
+    """Frames captured at these times, handed over so much later; their verdicts in frame order."""
+    records: list[AnyRecord] = []
+    given: list[Verdict] = []
+    lane = Lane("gpu")
+
+    async def frames() -> AsyncIterator[CameraFrame]:
+        for number, ms in enumerate(at_ms, 1):
+            await sleep_until(round((ms + handed_late_ms) * MS))
+            yield _frame(number, round(ms * MS))
+
+    async with fake.load(options, lane) as detect:
+        stage: Stage[CameraFrame, Detections] = Stage(
+            "detect", detect, lane, local_prior_ns=60 * MS, sink=records.append
+        )
+        inspection = Inspection(stage, RULE, due_after_ns=200 * MS, sink=records.append)
+        await watch(frames(), inspection, lambda _, verdict: given.append(verdict))
+    assert [each for each in records if isinstance(each, Verdict)] == given
+    return sorted(given, key=lambda verdict: verdict.frame_number)
+
+
+def _script(takes_ms: float = 30, **more: object) -> fake.Options:
+    return fake.Options(kind="detect", takes_ms=takes_ms, boxes=((WASHER,), (WASHER, SCRATCH)), **more)  # type: ignore[arg-type]
+
+
+async def test_parts_are_judged_as_they_come() -> None:
+    verdicts = await _line(_script(), 0, 100, 200)
+    assert [each.outcome for each in verdicts] == [Outcome.PASS, Outcome.FAIL, Outcome.PASS]
+    assert [(each.decided_ns - each.at_ns) / MS for each in verdicts] == [30, 30, 30]
+
+
+async def test_a_detector_that_is_late_is_not_waited_for() -> None:
+    (verdict,) = await _line(_script(takes_ms=500), 0)
+    assert verdict.outcome is Outcome.NOT_INSPECTED
+    assert verdict.decided_ns == 198 * MS
+    assert "by the due time" in verdict.why
+
+
+async def test_a_detector_that_fails_is_not_a_pass() -> None:
+    (verdict,) = await _line(_script(fail_every=1), 0)
+    assert verdict.outcome is Outcome.NOT_INSPECTED
+    assert "the detector failed" in verdict.why
+
+
+async def test_a_frame_that_arrives_old_has_only_what_is_left() -> None:
+    (verdict,) = await _line(_script(takes_ms=30), 0, handed_late_ms=180)
+    assert (verdict.outcome, verdict.decided_ns) == (Outcome.NOT_INSPECTED, 198 * MS)
+
+
+async def test_a_line_that_is_too_fast_gets_a_verdict_for_every_part() -> None:
+    """30 ms a part on the lane, one part every 5 ms: what cannot be inspected in time is said so, part by part."""
+    verdicts = await _line(_script(takes_ms=30), *range(0, 500, 5))
+    assert [each.frame_number for each in verdicts] == list(range(1, 101))
+    assert all(each.decided_ns <= each.due_ns for each in verdicts)
+    seen = [each for each in verdicts if each.outcome is not Outcome.NOT_INSPECTED]
+    assert len(seen) >= 15
+    assert {each.why for each in verdicts if each not in seen} <= {
+        "the line is faster than the inspection: 8 parts waiting",
+        "no answer from the detector by the due time",
+    }
+
+
+async def test_a_timestamp_that_does_not_advance_is_not_a_pass() -> None:
+    verdicts = await _line(_script(), 100, 100, 200)
+    assert [each.outcome for each in verdicts] == [Outcome.PASS, Outcome.NOT_INSPECTED, Outcome.PASS]
+
+
+async def test_stopping_the_line_ends_the_inspections_under_way() -> None:
+    line = asyncio.create_task(_line(_script(takes_ms=100), 0, 10_000))
+    await asyncio.sleep(0.050)
+    line.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await line
+    assert now_ns() == 50 * MS

@@ -1,0 +1,254 @@
+"""Conversations on virtual time, exact to the millisecond, with scripted engines."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import numpy as np
+import pytest
+from worlds import Mouth, microphone
+
+from edgeapp.core.budget import Budget
+from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Utterance
+from edgeapp.core.lane import Lane
+from edgeapp.core.record import AnyRecord, Record, TurnRecord
+from edgeapp.core.stage import Stage
+from edgeapp.engines import fake
+from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, speakable
+from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, EndpointRule, Speaking
+
+QUESTION = ((320, False), (640, True))
+LONG_SILENCE = ((4_000, False),)
+
+
+class Talk:
+    """One conversation with scripted engines; each word and each clause takes 5 ms on its own lane."""
+
+    def __init__(self) -> None:
+        self.records: list[AnyRecord] = []
+        self.mouth = Mouth()
+
+    async def hold(
+        self,
+        *segments: tuple[int, bool],
+        stt: fake.Options | None = None,
+        llm: fake.Options | None = None,
+        tts: fake.Options | None = None,
+        manners: Manners = Manners(log_text=True),
+    ) -> list[TurnRecord]:
+        async with AsyncExitStack() as stack:
+
+            async def engine(options: fake.Options) -> tuple[object, Lane]:
+                lane = Lane(options.kind)
+                return await stack.enter_async_context(fake.load(options, lane)), lane
+
+            def stage(name: str, pair: tuple[object, Lane]) -> Stage:  # type: ignore[type-arg]
+                return Stage(name, pair[0], pair[1], local_prior_ns=20 * MS, sink=self.records.append)  # type: ignore[arg-type]
+
+            hears = await engine(stt or fake.Options(kind="stt", texts=("where is the hammer",)))
+            self.conversation = Conversation(
+                vad=(await engine(fake.Options(kind="vad", takes_ms=0)))[0],  # type: ignore[arg-type]
+                stt=stage("stt", hears),
+                llm=stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",)))),
+                tts=stage("tts", await engine(tts or fake.Options(kind="tts"))),
+                speaker=self.mouth,
+                system=lambda: "facts",
+                budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
+                sink=self.records.append,
+                hear=hears[0].hear,  # type: ignore[attr-defined]
+                manners=manners,
+            )
+            await self.conversation.listen(microphone(*segments))
+        return [each for each in self.records if isinstance(each, TurnRecord)]
+
+    @property
+    def story(self) -> list[str]:
+        """What was asked of whom, and when the first part was there."""
+        calls = [each for each in self.records if isinstance(each, Record)]
+        return [
+            f"{each.stage} {each.asked_ns / MS:g} due {each.due_ns / MS:g} first {each.first_ns / MS:g}"
+            for each in calls
+        ]
+
+
+async def test_a_turn_to_the_millisecond() -> None:
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE)
+    assert talk.story == [
+        "stt 1024 due 1080 first 1029",
+        "llm 1029 due 1140 first 1034",
+        "tts 1049 due 1160 first 1054",  # the first clause is whole when the next word has come
+        "tts 1564 due 1774 first 1569",  # asked when the last of the first is audible, due when it runs out
+    ]
+    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
+    assert turn.first_audible_ns == 1054 * MS
+    assert (turn.outcome, turn.heard) == ("answered", "where is the hammer")
+    assert turn.said == "it is there, on the left."
+
+
+async def test_without_a_finished_sentence_it_waits_longer() -> None:
+    stt = fake.Options(kind="stt", texts=("where is",), complete=False)
+    (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, stt=stt)
+    assert turn.committed_ns == (960 + 480) * MS
+
+
+async def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
+    (turn,) = await Talk().hold((320, False), (320, True), (32, False), (320, True), *LONG_SILENCE)
+    assert turn.last_voiced_ns == 992 * MS
+
+
+async def test_speaking_over_the_reply_ends_it_and_history_holds_what_was_heard() -> None:
+    talk = Talk()
+    first, second = await talk.hold(*QUESTION, (480, False), (640, True), (6_000, False))
+    # Speech begins at 1440; its third frame ends at 1536 and cuts the reply that began at 1054.
+    assert first.outcome == "interrupted"
+    assert talk.mouth.log[0] == (1054, 1536)
+    assert first.said == "it is"  # 482 of 720 ms of the first clause
+    assert second.outcome == "answered"
+    assert talk.conversation.history[0] == ("where is the hammer", "it is")
+
+
+async def test_with_barge_in_off_speech_over_the_reply_is_not_heard() -> None:
+    turns = await Talk().hold(*QUESTION, (480, False), (640, True), (6_000, False), manners=Manners(barge_in=False))
+    assert [turn.outcome for turn in turns] == ["answered"]
+
+
+async def test_a_click_is_not_a_turn_and_a_short_word_is() -> None:
+    assert await Talk().hold((320, False), (32, True), *LONG_SILENCE) == []
+    (turn,) = await Talk().hold((320, False), (160, True), *LONG_SILENCE)
+    assert turn.outcome == "answered"
+
+
+async def test_five_minutes_of_speech_are_cut_into_bounded_turns() -> None:
+    turns = await Talk().hold((320, False), (300_000, True), *LONG_SILENCE)
+    assert len(turns) == 11  # ten of 30 s, pre-roll included, and the rest
+    assert {turn.outcome for turn in turns} == {"interrupted", "answered"}
+
+
+async def test_words_that_were_not_understood_are_said_so() -> None:
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE, stt=fake.Options(kind="stt", texts=("",)))
+    assert (turn.outcome, turn.said) == ("not understood", "I am sorry, I did not catch that.")
+
+
+async def test_a_language_model_that_fails_is_admitted_and_recorded() -> None:
+    (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, llm=fake.Options(kind="llm", fail_every=1))
+    assert (turn.outcome, turn.said) == ("failed", "I am sorry, I cannot answer right now.")
+    assert "fake llm engine failed" in turn.error
+
+
+async def test_a_voice_that_fails_leaves_a_record_and_the_next_turn_works() -> None:
+    talk = Talk()
+    turns = await talk.hold(
+        *QUESTION, *LONG_SILENCE, (640, True), *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=3)
+    )
+    assert [turn.outcome for turn in turns] == ["answered", "failed"]
+    assert turns[1].first_audible_ns is None
+
+
+async def test_words_stay_out_of_the_record_unless_the_configuration_lets_them_in() -> None:
+    (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, manners=Manners(log_text=False))
+    assert (turn.heard, turn.said, turn.heard_words) == ("", "", 4)
+
+
+async def test_stopping_in_the_middle_of_a_reply_writes_its_record() -> None:
+    talk = Talk()
+    held = asyncio.create_task(talk.hold(*QUESTION, (60_000, False)))
+    await asyncio.sleep(1.3)
+    held.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await held
+    turns = [each for each in talk.records if isinstance(each, TurnRecord)]
+    assert [turn.outcome for turn in turns] == ["interrupted"]
+
+
+@pytest.mark.parametrize("ms", range(1_025, 1_085, 3))
+async def test_every_cancel_point_of_a_turn_leaves_one_record(ms: int) -> None:
+    talk = Talk()
+    held = asyncio.create_task(talk.hold(*QUESTION, *LONG_SILENCE))
+    await asyncio.sleep(ms / 1e3)
+    held.cancel()
+    await asyncio.wait([held])
+    assert [each.outcome for each in talk.records if isinstance(each, TurnRecord)] == ["interrupted"]
+
+
+# The endpointer alone
+
+
+def _frame(number: int, loud: bool) -> AudioChunk:
+    samples = (6_000 * loud * np.sin(np.arange(FRAME_SAMPLES) * 0.3)).astype(np.int16)
+    return AudioChunk(samples, number * 32 * MS)
+
+
+def test_the_last_voiced_sample_is_found_inside_the_frame() -> None:
+    endpointer = Endpointer(EndpointRule())
+    for number in range(1, 11):
+        endpointer.feed(_frame(number, loud=True), 0.95, lambda: True)
+    half = _frame(11, loud=True)
+    half.samples[FRAME_SAMPLES // 2 :] = 0
+    endpointer.feed(half, 0.9, lambda: True)
+    events = [endpointer.feed(_frame(number, loud=False), 0.1, lambda: True) for number in (12, 13)]
+    assert isinstance(events[1], Utterance)
+    assert events[0] is Speaking.GOES_ON
+    assert events[1].ended_ns == (10 * 32 + 16) * MS
+
+
+def test_pre_roll_is_kept_and_bounded() -> None:
+    endpointer = Endpointer(EndpointRule(pre_roll_ns=320 * MS))
+    for number in range(1, 100):
+        endpointer.feed(_frame(number, loud=False), 0.1, lambda: False)
+    assert endpointer.feed(_frame(100, loud=True), 0.9, lambda: False) is Speaking.STARTED
+    assert len(endpointer.heard) == 10
+
+
+# Clauses
+
+
+async def _pieces(text: str, size: int):  # type: ignore[no-untyped-def]
+    for start in range(0, len(text), size):
+        yield text[start : start + size]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_clauses_are_the_same_however_the_text_arrives(size: int) -> None:
+    text = "It is at the rear left, and it costs 1,250.50 euros. Anything else? Yes: ask me"
+    assert [clause async for clause in clauses(_pieces(text, size))] == [
+        "It is at the rear left,",
+        "and it costs 1,250.50 euros.",
+        "Anything else?",
+        "Yes:",
+        "ask me",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("**Bold** and _this_ `code`", "Bold and this code"),
+        ("See [the shop](https://example.invalid/a_b) now", "See the shop now"),
+        ("Go 😀 left 👉🏽!", "Go left !"),
+        ("<b>Hi</b> there", "Hi there"),
+        ("- one\n- two", "one two"),
+        ("12 % of 5 € is 0.60 €", "12 % of 5 € is 0.60 €"),
+        ("日本語 works", "日本語 works"),
+        ("😀👍", ""),
+    ],
+)
+def test_only_what_a_voice_can_say_is_spoken(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@pytest.mark.parametrize(
+    "text", ["word " * 2_000, "x" * 10_000, "a, " * 3_333, "[" * 10_000, "*" * 10_000, "😀" * 10_000]
+)
+async def test_ten_thousand_characters_are_bounded(text: str) -> None:
+    said = [clause async for clause in clauses(_pieces(text, 7))]
+    assert sum(map(len, said)) <= REPLY_CHARS_MAX
+    assert all(len(each) <= 160 for each in said)
+
+
+def test_a_prompt_and_a_clause_are_plain_values() -> None:
+    assert Prompt("s", (), "q") == Prompt("s", (), "q")
+    assert Clause("a") == Clause("a")
