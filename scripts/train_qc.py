@@ -212,6 +212,7 @@ def draw_curve(run: Path, out: Path) -> None:
 
 def export(run: Path, out: Path) -> Path:
     """Write the run's best weights as qc-yolo11n-320.onnx: float32, static 1x3x320x320, raw head, opset 17."""
+    import onnx
     from ultralytics import YOLO
 
     best = run / "weights" / "best.pt"
@@ -220,7 +221,12 @@ def export(run: Path, out: Path) -> Path:
     written = YOLO(best).export(format="onnx", imgsz=SIZE_PX, opset=17, nms=False, simplify=False, dynamic=False)
     target = out / f"qc-yolo11n-{SIZE_PX}.onnx"
     out.mkdir(parents=True, exist_ok=True)
-    Path(written).replace(target)
+    graph = onnx.load(written)
+    for entry in graph.metadata_props:
+        if entry.key == "description":
+            # ultralytics writes the data set's path on this machine here.
+            entry.value = "YOLO11n trained on rendered washers and brackets (edgeapp, scripts/train_qc.py)"
+    onnx.save(graph, target)
     return target
 
 
