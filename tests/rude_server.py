@@ -41,8 +41,15 @@ class Rude:
     base_url: str = ""
     calls: list[Call] = field(default_factory=list)
     connections: int = 0
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever a request has come."""
+
     left: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever a connection ends."""
+
+    async def client_left(self) -> None:
+        """Wait until a connection ends, at most 10 s."""
+        await asyncio.wait_for(self.left.wait(), 10)
 
 
 Script = Callable[[Call], Awaitable[bool | None]]
@@ -63,6 +70,7 @@ async def serving(script: Script) -> AsyncIterator[Rude]:
                 body = await reader.readexactly(lengths[0] if lengths else 0)
                 call = Call(head, body, reader, writer)
                 rude.calls.append(call)
+                rude.called.set()
                 if not await script(call):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -133,10 +133,10 @@ class OpenAiLlm:
             raise BackendError(f"{self._url} did not accept a connection in {options.connect_timeout_ms} ms") from error
         except httpx.ConnectError as error:
             raise BackendError(f"{self._url} cannot be reached: {self._safe(str(error))}") from error
-        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
-            raise BackendError(f"{self._url} broke off: {self._safe(str(error) or type(error).__name__)}") from error
         except httpx_sse.SSEError as error:
             raise BackendError(f"{self._url} did not answer with an event stream: {self._safe(str(error))}") from error
+        except (httpx.HTTPError, httpx.StreamError, OSError) as error:
+            raise BackendError(f"{self._url} broke off: {self._safe(str(error) or type(error).__name__)}") from error
         finally:
             if response is not None:
                 await response.aclose()
