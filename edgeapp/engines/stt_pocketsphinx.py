@@ -46,10 +46,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The grammar as plain sentences."""
 
     keyphrase: str = ""
-    """Listen for these words only, anywhere in the speech."""
-
-    keyphrase_threshold: float = 1e-20
-    """1e-50 (finds everything) to 1 (finds nothing): longer phrases want smaller numbers."""
+    """Listen for these words only, anywhere in the speech; three syllables or more, or it hears them everywhere."""
 
     lm: str = ""
     """Path of an n-gram language model (ARPA or its binary form): free speech, nothing is refused."""
@@ -173,10 +170,11 @@ class PocketSphinx:
     def _text(self) -> Transcript:
         best = self._decoder.hyp()
         text = best.hypstr if best is not None and not self._too_long() else ""
+        if self._options.keyphrase:
+            said = any(not word.startswith(_PHONE) for word in text.split())
+            return Transcript(self._options.keyphrase, complete=True) if said else _NOTHING
         if not text or _PHONE in text:
             return _NOTHING
-        if self._options.keyphrase:
-            return Transcript(self._options.keyphrase, complete=True)
         return Transcript(text, complete=self._accepts(text))
 
     def _use_grammar(self, grammar: Sequence[str] | str) -> None:
@@ -190,6 +188,20 @@ class PocketSphinx:
         self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
         self.activate(name)
         self._accepts, self._only_whole = plain.accept, True
+
+    def listen_for(self, words: Sequence[str]) -> None:
+        """A network of any phones, the words, any phones; or of any phones alone."""
+        self.need_words(set(words))
+        start, final, after = 0, 1, 1 + len(words)
+        states = (start, *range(2, after + 1))
+        arcs: list[Arc] = [
+            (here, there, 1.0, word) for here, there, word in zip(states[:-1], states[1:], words, strict=True)
+        ]
+        for state in (start, after):
+            arcs += [(state, state, self._options.phone_loop, _PHONE + phone.lower()) for phone in self._phones]
+            arcs.append((state, final, 1.0))
+        self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs))
+        self.activate(name)
 
     def _phone_loop(self, start: int, final: int, state: int) -> list[Arc]:
         """Arcs of a loop over all phones from `start` to `final` through the new state `state`."""
@@ -261,8 +273,8 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
         raise ConfigError(f"stt_pocketsphinx: {' and '.join(given)} exclude each other; keep one")
     if not 0 <= options.phone_loop <= 1:
         raise ConfigError(f"stt_pocketsphinx: phone_loop is {options.phone_loop}; use a probability from 0 to 1")
-    if not 0 < options.keyphrase_threshold <= 1:
-        raise ConfigError(f"stt_pocketsphinx: keyphrase_threshold is {options.keyphrase_threshold}; use 1e-50 to 1")
+    if options.keyphrase and options.phone_loop == 0:
+        raise ConfigError("stt_pocketsphinx: a keyphrase is found among other sounds, so phone_loop must be above 0")
     if not 1 <= options.max_utterance_s <= 600:
         raise ConfigError(f"stt_pocketsphinx: max_utterance_s is {options.max_utterance_s}; use 1 to 600")
     for path in (options.grammar, options.lm, options.dictionary):
@@ -282,7 +294,7 @@ def _open(options: Options, lane: Lane) -> PocketSphinx:
         # The second passes change little on a small grammar and cost most of the time after the last sample.
         decoder = pocketsphinx.Decoder(
             hmm=model, dict=dictionary, lm=None, samprate=SAMPLE_RATE_HZ, fwdflat=False, bestpath=False,
-            kws_threshold=options.keyphrase_threshold, loglevel="FATAL",
+            loglevel="FATAL",
         )  # fmt: skip
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"stt_pocketsphinx: {model} and {dictionary} are not a readable model ({error})") from error
@@ -312,9 +324,7 @@ def _choose(engine: PocketSphinx, decoder: Any, options: Options) -> None:
     elif options.sentences:
         engine._use_grammar(options.sentences)  # noqa: SLF001
     elif options.keyphrase:
-        engine.need_words(set(options.keyphrase.split()))
-        decoder.add_keyphrase("keyphrase", options.keyphrase)
-        engine.activate("keyphrase")
+        engine.listen_for(options.keyphrase.split())
     elif options.lm:
         try:
             decoder.add_lm_file("lm", options.lm)

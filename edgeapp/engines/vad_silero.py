@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +46,7 @@ class SileroVad:
     def __init__(self, run: Run, lane: Lane) -> None:
         self._run = run
         self._lane = lane
-        self._reset_wanted = True
+        self._stream = self._stream_of_state = 0  # counts the resets; a bite abandoned before one must not undo it
         self._h = self._c = np.zeros(_STATE_SHAPE, np.float32)
         self._window = np.zeros((1, _CONTEXT_SAMPLES + CHUNK_SAMPLES), np.float32)
 
@@ -56,15 +57,15 @@ class SileroVad:
         """
         if samples.shape != (CHUNK_SAMPLES,):
             raise ValueError(f"a chunk has shape {samples.shape}; it must be ({CHUNK_SAMPLES},)")
-        return await self._lane.run(lambda: self._bite(samples), label="vad")
+        return await self._lane.run(partial(self._bite, samples, self._stream), label="vad")
 
     def reset(self) -> None:
-        """Forget the past: the next chunk starts a new stream. Takes effect after a chunk that is still running."""
-        self._reset_wanted = True
+        """Forget the past: the next chunk starts a new stream."""
+        self._stream += 1
 
-    def _bite(self, samples: NDArray[np.int16]) -> float:
-        if self._reset_wanted:
-            self._reset_wanted = False
+    def _bite(self, samples: NDArray[np.int16], stream: int) -> float:
+        if stream != self._stream_of_state:
+            self._stream_of_state = stream
             self._h = self._c = np.zeros(_STATE_SHAPE, np.float32)
             self._window = np.zeros_like(self._window)
         window = np.empty_like(self._window)
