@@ -42,7 +42,8 @@ def run(config: Path | None) -> None:
 @click.argument("what", type=click.Choice(["all", "kiosk", "qc"]), default="all")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
 @click.option("--parts", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Parts on the conveyor.")
-def demo(what: str, out: Path, parts: int) -> None:
+@click.option("--turns", type=click.IntRange(1), help="Only the first so many questions.")
+def demo(what: str, out: Path, parts: int, turns: int | None) -> None:
     """Show a spoken conversation and a conveyor of parts; needs no sound card, camera, network or GPU.
 
     Pictures, sound and records go into OUT. The last line of each demo is JSON.
@@ -51,7 +52,7 @@ def demo(what: str, out: Path, parts: int) -> None:
     if what in {"all", "kiosk"}:
         from edgeapp.demo.kiosk import demo_kiosk
 
-        failed |= not _until_stopped(demo_kiosk(out))
+        failed |= not _until_stopped(demo_kiosk(out, turns))
     if what in {"all", "qc"}:
         from edgeapp.demo.qc import demo_qc
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 
 import pytest
 from worlds import Script
@@ -75,22 +76,16 @@ async def test_a_bug_in_one_side_is_not_hidden_by_the_other() -> None:
 async def test_a_stream_that_loses_by_a_hair_is_closed() -> None:
     closed: list[str] = []
 
-    def streaming(name: str) -> Script:
-        return Script([(40, "ok")], name)
+    async def words(name: str) -> AsyncGenerator[str, None]:
+        try:
+            await Script([(40, "ok")])(None)
+            yield name
+            yield "more"
+        finally:
+            closed.append(name)
 
     async def parts(name: str) -> Stream[str]:
-        async def words():  # type: ignore[no-untyped-def]
-            try:
-                await streaming(name)(None)
-                yield name
-                yield "more"
-            finally:
-                closed.append(name)
-
-        try:
-            return await Stream.start(words())
-        except asyncio.CancelledError:
-            raise
+        return await Stream.start(words(name))
 
     won = await hedge(lambda: parts("remote"), lambda: parts("local"), local_at_ns=0)
     assert won.side == "remote"

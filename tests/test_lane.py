@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ async def test_one_thing_at_a_time_in_order() -> None:
 
 async def test_work_that_ends_early_lets_the_next_one_move_up() -> None:
     lane = Lane("gpu")
-    assert await asyncio.gather(_timed(lane, 10, bound_ms=50), _timed(lane, 10, bound_ms=50)) == [10, 20]
+    assert list(await asyncio.gather(_timed(lane, 10, bound_ms=50), _timed(lane, 10, bound_ms=50))) == [10, 20]
 
 
 async def test_work_waits_for_a_promise_it_does_not_fit_before() -> None:
@@ -150,4 +151,4 @@ def test_a_promised_slot_starts_in_time_and_nothing_overlaps(asked: list[tuple[i
     run(world())
     assert all(each <= 0 for each in late)
     lane_log.sort()
-    assert all(one[1] <= two[0] for one, two in zip(lane_log, lane_log[1:], strict=False))
+    assert all(one[1] <= two[0] for one, two in pairwise(lane_log))

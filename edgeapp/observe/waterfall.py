@@ -31,17 +31,17 @@ def turn_spans(turn: TurnRecord, calls: Iterable[Record]) -> list[Span]:
     reply until its first clause is whole. `output`: buffers and the voice's own beginning silence. `own`: what is between
     them, which is this application's cost. A turn that said nothing ends with its last call.
     """
-    first: dict[str, Record] = {}
+    firsts: dict[str, Record] = {}
     for call in calls:
         if call.of == f"turn {turn.number}" and not call.error:
-            first.setdefault(call.stage, call)
+            firsts.setdefault(call.stage, call)
     marks: list[tuple[str, int]] = [("endpoint", turn.committed_ns)]
     for name in ("stt", "llm", "tts"):
-        call = first.get(name)
-        if call is None or (turn.first_audible_ns is not None and call.asked_ns > turn.first_audible_ns):
+        found = firsts.get(name)
+        if found is None or (turn.first_audible_ns is not None and found.asked_ns > turn.first_audible_ns):
             continue
-        before = "clause" if name == "tts" and "llm" in first else "own"
-        marks += [(before, call.asked_ns), (name, call.first_ns)]
+        before = "clause" if name == "tts" and "llm" in firsts else "own"
+        marks += [(before, found.asked_ns), (name, found.first_ns)]
     if turn.first_audible_ns is not None:
         marks.append(("output", turn.first_audible_ns))
     spans = []
@@ -53,8 +53,8 @@ def turn_spans(turn: TurnRecord, calls: Iterable[Record]) -> list[Span]:
 def frame_spans(verdict: Verdict, calls: Iterable[Record]) -> list[Span]:
     """From the sensor's timestamp to the verdict: `wait` for the inspection, `detect`, `own`."""
     of = f"{verdict.source} {verdict.frame_number}"
-    call = next((each for each in calls if each.of == of), None)
-    marks = [("wait", call.asked_ns), ("detect", call.first_ns)] if call else []
+    seen = next((each for each in calls if each.of == of), None)
+    marks = [("wait", seen.asked_ns), ("detect", seen.first_ns)] if seen else []
     marks.append(("own", verdict.decided_ns))
     return [
         Span(name, (start_ns - verdict.at_ns) / MS, (end_ns - verdict.at_ns) / MS)

@@ -1,8 +1,9 @@
 """When a person starts and stops speaking: a rule over voice activity, silence and what was said so far.
 
 Pure: frames with a probability of speech go in, events come out. Two silences end a turn: a short one after words that
-form a finished sentence, a long one after words that do not. All silences count from the last voiced sample, which is
-found inside the frames by energy, since the probability trails the voice by up to two frames.
+form a finished sentence, a long one after words that do not. The short one counts frames without speech, because the
+closure of a final stop ("stock", "cost") is silent for one frame and no more. The long one counts from the last voiced
+sample, which is found inside the frames by energy, since the probability trails the voice by up to two frames.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ FRAME_SAMPLES: Final = 512
 
 _FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
 _WINDOW: Final = 128  # 8 ms: the grain of the last voiced sample
-_VOICED_SHARE: Final = 0.1  # of the loudest window so far, -20 dB
+_VOICED_SHARE: Final = 0.03  # of the loudest window so far, -30 dB: a final s or f is that soft
 _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointRule:
-    """How long to wait for more. Times count from the last voiced sample."""
+    """How long to wait for more."""
 
     complete_silence_ns: int = 64 * MS
-    """After a finished sentence."""
+    """Frames without speech that end a finished sentence."""
 
     silence_ns: int = 480 * MS
-    """After anything else."""
+    """From the last voiced sample on, after anything else."""
 
     pre_roll_ns: int = 320 * MS
     """Kept from before the first voiced frame, so that a soft beginning is not lost."""
@@ -68,7 +69,7 @@ class Endpointer:
         """The number of the utterance under way, or of the last one."""
         self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // _FRAME_NS))
         self._frames: list[AudioChunk] = []  # bounded by utterance_max_ns
-        self._speech_frames = 0
+        self._speech_frames = self._silent_frames = 0
         self._loudest = 0.0
         self._last_voiced_ns = 0
 
@@ -95,18 +96,19 @@ class Endpointer:
             self.number += 1
             self._frames = list(self._pre_roll)
             self._pre_roll.clear()
-            self._speech_frames, self._loudest = 1, 0.0
+            self._speech_frames, self._silent_frames, self._loudest = 1, 0, 0.0
             self._find_last_voiced(frame)
             return Speaking.STARTED
         self._frames.append(frame)
+        self._silent_frames = 0 if speech else self._silent_frames + 1
         if speech:
             self._speech_frames += 1
             self._find_last_voiced(frame)
-        silence_ns = frame.ended_ns - self._last_voiced_ns
-        too_long = len(self._frames) * _FRAME_NS >= self.rule.utterance_max_ns
-        if not too_long and (speech or silence_ns < self.rule.complete_silence_ns):
-            return Speaking.GOES_ON
-        if too_long or silence_ns >= self.rule.silence_ns or complete():
+        if len(self._frames) * _FRAME_NS >= self.rule.utterance_max_ns:
+            return self._end()
+        enough = frame.ended_ns - self._last_voiced_ns >= self.rule.silence_ns
+        short = self._silent_frames * _FRAME_NS >= self.rule.complete_silence_ns
+        if not speech and (enough or (short and complete())):
             return self._end()
         return Speaking.GOES_ON
 

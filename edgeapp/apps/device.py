@@ -1,0 +1,49 @@
+"""The whole device: a voice kiosk and a quality-control station in one process; what the station sees, the voice knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+
+from edgeapp import config as settings
+from edgeapp.apps.kiosk import open_conversation
+from edgeapp.apps.qc import open_camera, open_inspection, say
+from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.core.events import Outcome, Verdict
+from edgeapp.core.record import AnyRecord
+from edgeapp.vision.inspection import watch
+from edgeapp.voice.content import Content, with_counts
+
+
+async def device(config: settings.Config) -> None:
+    """Converse and inspect until both sources end or somebody stops it."""
+    from edgeapp.devices import microphone, speaker
+
+    audio = config.audio
+    counts: Counter[Outcome] = Counter()
+
+    def count(record: AnyRecord) -> None:
+        if isinstance(record, Verdict):
+            counts[record.outcome] += 1
+
+    def live(content: Content) -> Content:
+        return with_counts(content, counts[Outcome.PASS], counts[Outcome.FAIL], counts[Outcome.NOT_INSPECTED])
+
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, sink_of(config.records, stack, count))
+        inspection = await open_inspection(config, parts)
+        mouth = await stack.enter_async_context(
+            speaker.open_speaker(
+                speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+            )
+        )
+        conversation = await open_conversation(config, parts, mouth, live)
+        ear = await stack.enter_async_context(
+            microphone.open_microphone(
+                microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+            )
+        )
+        async with asyncio.TaskGroup() as forever:
+            forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say))
+            forever.create_task(conversation.listen(ear))

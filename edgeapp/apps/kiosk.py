@@ -1,0 +1,85 @@
+"""The voice kiosk: microphone -> endpoint -> words -> reply -> voice -> loudspeaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from edgeapp import config as settings
+from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.core.budget import Budget
+from edgeapp.core.events import MS
+from edgeapp.voice.content import Content, facts, load_content
+from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.endpoint import EndpointRule
+from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.speaker import Speaker
+
+BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
+
+
+async def kiosk(config: settings.Config) -> None:
+    """Hold conversations until the microphone ends or somebody stops it."""
+    from edgeapp.devices import microphone, speaker
+
+    audio = config.audio
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, sink_of(config.records, stack))
+        mouth = await stack.enter_async_context(
+            speaker.open_speaker(
+                speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+            )
+        )
+        conversation = await open_conversation(config, parts, mouth)
+        ear = await stack.enter_async_context(
+            microphone.open_microphone(
+                microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+            )
+        )
+        await conversation.listen(ear)
+
+
+async def open_conversation(
+    config: settings.Config,
+    parts: Parts,
+    mouth: Speaker,
+    live: Callable[[Content], Content] = lambda content: content,
+) -> Conversation:
+    """The stages of one voice, ready to listen. `live` brings the content up to date before each reply."""
+    voice = config.voice
+    content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
+    stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
+    if hasattr(stt.local, "use_grammar"):
+        items = [item.name for item in content.items]
+        await stt.local.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).sentences)
+    llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
+    if hasattr(llm.local, "probe"):
+        await llm.local.probe(facts(live(content)))
+    shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
+    endpoint = voice.endpoint
+    return Conversation(
+        vad=await parts.engine(voice.vad, "voice.vad"),
+        stt=stt,
+        llm=llm,
+        tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
+        speaker=mouth,
+        system=lambda: facts(live(content)),
+        budget=Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()}),
+        sink=parts.sink,
+        hear=getattr(stt.local, "hear", None),
+        rule=EndpointRule(
+            complete_silence_ns=round(endpoint.complete_silence_ms * MS),
+            silence_ns=round(endpoint.silence_ms * MS),
+            pre_roll_ns=round(endpoint.pre_roll_ms * MS),
+            utterance_max_ns=round(endpoint.utterance_max_ms * MS),
+            threshold=endpoint.threshold,
+        ),
+        manners=Manners(
+            barge_in=voice.barge_in,
+            history_turns=voice.history_turns,
+            max_tokens=voice.max_tokens,
+            log_text=config.records.log_text,
+        ),
+    )
