@@ -34,7 +34,7 @@ from kiosk_phrasings import (
 )
 
 from edgeapp.core.events import Prompt
-from edgeapp.voice.content import DAYS, ZONES, Content, Hours, Item, QcCounts, clock_text, facts, price_text
+from edgeapp.voice.content import DAYS, ZONES, Content, Hours, Item, QcCounts, facts, hours_text, price_text, stock_text
 
 UNKNOWN = "I am sorry, I do not know that."
 CANNOT = "I am sorry, I can not help with that."
@@ -73,7 +73,7 @@ class Dialogue:
 class Plan:
     """How hard the dialogues are, and which words and numbers they may use."""
 
-    items: tuple[int, int] = (4, 9)
+    items: tuple[int, int] = (3, 9)
     days: tuple[int, int] = (5, 7)
     zones: tuple[int, int] = (5, 8)
     turns: tuple[int, int] = (8, 14)
@@ -123,8 +123,42 @@ def make_content(rng: random.Random, plan: Plan = TRAIN) -> Content:
 
 def make_word(rng: random.Random) -> str:
     """A made-up word of two or three syllables."""
-    onsets = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr pl pr sh sl sp st th tr".split()
-    ends = " l m n r s t x k sh nd nt rk ck ".split(" ")
+    onsets = [
+        "b",
+        "c",
+        "d",
+        "f",
+        "g",
+        "h",
+        "j",
+        "k",
+        "l",
+        "m",
+        "n",
+        "p",
+        "r",
+        "s",
+        "t",
+        "v",
+        "w",
+        "z",
+        "br",
+        "ch",
+        "cl",
+        "cr",
+        "dr",
+        "fl",
+        "gr",
+        "pl",
+        "pr",
+        "sh",
+        "sl",
+        "sp",
+        "st",
+        "th",
+        "tr",
+    ]
+    ends = ["", "l", "m", "n", "r", "s", "t", "x", "k", "sh", "nd", "nt", "rk", "ck", ""]
     syllables = [rng.choice(onsets) + rng.choice("aeiou") for _ in range(rng.randint(1, 2))]
     return "".join(syllables) + rng.choice(onsets) + rng.choice("aeiou") + rng.choice(ends)
 
@@ -156,53 +190,30 @@ def answers(content: Content, intent: str, thing: str) -> str:
     if intent in QC_INTENTS:
         return _qc_answer(content.qc, intent)
     if intent == "zone":
-        return f"At the {thing}, you find {content.zones[thing]}." if thing in content.zones else UNKNOWN
+        return f"At the {thing}, {content.zones[thing]}." if thing in content.zones else UNKNOWN
     hours = content.hours.get(thing)
-    return UNKNOWN if hours is None else _hours_answer(hours, intent, thing.capitalize())
+    return UNKNOWN if hours is None else f"On {thing.capitalize()}, {hours_text(hours)}."
 
 
 def _item_answer(item: Item | None, intent: str) -> str:
     if item is None:
         return UNKNOWN
-    the = f"The {item.name}"
     if intent == "price":
-        return UNKNOWN if item.price_cents is None else f"{the} costs {price_text(item.price_cents)}."
+        return UNKNOWN if item.price_cents is None else f"The {item.name} costs {price_text(item.price_cents)}."
     if intent == "where":
-        if item.where is None:
-            return UNKNOWN
-        stock = "." if item.stock is None else f", and we have {item.stock} in stock."
-        return f"{the} is at the {item.where}" + (", but it is sold out." if item.stock == 0 else stock)
-    if item.stock is None:
-        return UNKNOWN
-    if item.stock == 0:
-        return f"No, the {item.name} is sold out." if intent == "in_stock" else f"{the} is sold out."
-    if intent == "in_stock":
-        return f"Yes, the {item.name} is in stock, and we have {item.stock}."
-    return f"For the {item.name}, we have {item.stock} in stock."
-
-
-def _hours_answer(hours: Hours, intent: str, day: str) -> str:
-    if hours.opens_min is None or hours.closes_min is None:
-        return f"On {day}, we are closed."
-    opens, closes = clock_text(hours.opens_min), clock_text(hours.closes_min)
-    if intent == "opens":
-        return f"On {day}, we open at {opens}."
-    if intent == "closes":
-        return f"On {day}, we close at {closes}."
-    yes = "Yes, on" if intent == "open_on" else "On"
-    return f"{yes} {day}, we are open from {opens} to {closes}."
+        return UNKNOWN if item.where is None else f"The {item.name} is at the {item.where}."
+    return UNKNOWN if item.stock is None else f"The {item.name} is {stock_text(item.stock)}."
 
 
 def _qc_answer(qc: QcCounts | None, intent: str) -> str:
     if qc is None:
         return UNKNOWN
-    count, verb = {
-        "qc_failed": (qc.failed, "failed"),
-        "qc_passed": (qc.passed, "passed"),
-        "qc_not_inspected": (qc.not_inspected, "not inspected"),
+    verdict, count = {
+        "qc_failed": ("failed", qc.failed),
+        "qc_passed": ("passed", qc.passed),
+        "qc_not_inspected": ("not inspected", qc.not_inspected),
     }[intent]
-    be = "" if intent != "qc_not_inspected" else ("was " if count == 1 else "were ")
-    return f"Today, {count} {'part' if count == 1 else 'parts'} {be}{verb}."
+    return f"Parts {verdict} today, {count}."
 
 
 def tool_call(name: str, **arguments: str) -> str:
@@ -220,20 +231,18 @@ def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -
         return _item_turn(rng, plan, content)
     if roll < 0.75:
         intent = rng.choice(("opens", "opens", "closes", "closes", "hours", "open_on"))
-        day = rng.choice(DAYS)
+        day = rng.choice(tuple(content.hours) or DAYS) if rng.random() < 0.7 else rng.choice(DAYS)
         answer = answers(content, intent, day)
-        if intent == "open_on" and answer.endswith("closed."):
-            answer = f"No, on {day.capitalize()}, we are closed."
         return _finish(rng, plan, intent, {"day": day}, answer, answer == UNKNOWN), None
     if roll < 0.83:
-        zone = rng.choice(ZONES)
+        zone = rng.choice(tuple(content.zones) or ZONES) if rng.random() < 0.7 else rng.choice(ZONES)
         answer = answers(content, "zone", zone)
         return _finish(rng, plan, "zone", {"zone": zone}, answer, answer == UNKNOWN), None
     if roll < 0.90:
         intent = rng.choice(QC_INTENTS)
         answer = answers(content, intent, "")
         if content.qc and plan.noise and rng.random() < 0.15:
-            return _stale(rng, plan, content, intent), None
+            return _stale(rng, plan, intent), None
         return _finish(rng, plan, intent, {}, answer, answer == UNKNOWN), None
     return _other_turn(rng, plan, content), None
 
@@ -293,7 +302,7 @@ def _tool_turn(rng: random.Random, plan: Plan) -> Turn:
     return _finish(rng, plan, "staff", {}, tool_call("call_staff"), False)
 
 
-def _stale(rng: random.Random, plan: Plan, content: Content, intent: str) -> Turn:
+def _stale(rng: random.Random, plan: Plan, intent: str) -> Turn:
     """An answer given before the counts changed: it stands in the history and must not be believed."""
     old = QcCounts(*(_number(rng, 0, 400, plan) for _ in range(3)))
     turn = _finish(rng, plan, intent, {}, _qc_answer(old, intent), False)

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from make_kiosk_dialogues import TEST_PLANS, TRAIN, Dialogue, Plan, dialogues, make_dialogue
@@ -32,9 +33,11 @@ from tqdm import tqdm
 
 from edgeapp.core.events import Prompt
 from edgeapp.voice.content import facts
-from edgeapp.voice.prompt import BOS, BOT, END, MARKERS, PAD, TOOL, USER, prefix, render
+from edgeapp.voice.prompt import BOS, BOT, END, MARKERS, NL, PAD, SYS, TOOL, USER, prefix, render
 
 CONTEXT = 1024  # tokens a position is defined for; training sees up to about 700
+ROTARY = 8  # of the 32 values of a head tell the distance; the other 24 compare contents, however far apart
+ROPE_BASE = 100.0  # wavelengths 6 to 200 tokens: a line, a question
 LOG_EVERY = 20  # steps
 CHECK_EVERY_S = 300  # seconds between checkpoints with accuracy on unseen dialogues
 
@@ -44,10 +47,19 @@ class Shape:
     """The size of the model."""
 
     vocab: int = 2048
-    width: int = 256
-    layers: int = 6
-    heads: int = 8
-    hidden: int = 704
+    width: int = 192
+    layers: int = 5
+    heads: int = 6
+    hidden: int = 512
+
+
+@dataclass
+class Progress:
+    """Where the training stands; saved in the checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
 
 
 class Block(nn.Module):
@@ -85,10 +97,11 @@ class KioskLm(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        self.embed = nn.Parameter(torch.randn(shape.vocab, shape.width) * 0.02)
+        self.embed = nn.Parameter(torch.randn(shape.vocab, shape.width) * 0.12)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.Parameter(torch.ones(shape.width))
-        cos, sin = _rope(shape.width // shape.heads)
+        cos, sin = _rope()
+        _wire_induction(self)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
 
@@ -108,16 +121,51 @@ def _matrix(rows: int, columns: int) -> nn.Parameter:
     return nn.Parameter(torch.randn(rows, columns) / math.sqrt(columns))
 
 
-def _rope(size: int) -> tuple[Tensor, Tensor]:
-    frequency = 10000.0 ** (-torch.arange(0, size, 2).float() / size)
+@torch.no_grad()
+def _wire_induction(model: KioskLm) -> None:
+    """Start with a working induction head (Olsson et al. 2022, https://arxiv.org/abs/2209.11895).
+
+    Block 0 copies half of the previous token's embedding beside the own one, block 1 finds where the present token
+    stood before and copies what came after it. From random weights this takes a small model millions of tokens to
+    find; every weight here goes on learning.
+    """
+    size, half = model.shape.width // model.shape.heads, model.shape.width // 2
+    constant = model.shape.width - 1  # one value that is the same for every token: what a query by distance needs
+    model.embed[:, half:] *= 0.1
+    model.embed[:, constant] = 0.6
+    before, after = model.blocks[0], model.blocks[1]
+    cos, sin = _rope()
+    for head, (distance, source, target) in enumerate(((1, 0, half), (1, size, half + size), (2, 0, half + 2 * size))):
+        rows = slice(head * size, (head + 1) * size)
+        width = min(size, constant - target)
+        key = torch.zeros(size)
+        key[: ROTARY // 2] = torch.tensor([2.0, 2.0, 1.0, 1.0][: ROTARY // 2])
+        before.q[rows], before.k[rows], before.v[rows] = 0, 0, 0
+        before.k[rows, constant] = key
+        before.q[rows, constant] = _rotate(key[None], cos[distance : distance + 1], -sin[distance : distance + 1])[0]
+        before.v[rows, source : source + size] = torch.eye(size)
+        before.o[target : target + width, rows] = torch.eye(size)[:width] * 0.12
+    for head, (source, copied) in enumerate(((0, 0), (size, size), (0, 2 * size))):
+        rows, alike = slice(head * size, (head + 1) * size), torch.eye(size)
+        alike[:ROTARY] = 0
+        after.q[rows], after.k[rows], after.v[rows] = 0, 0, 0
+        after.q[rows, source : source + size] = alike * 3
+        after.k[rows, half + source : half + source + size] = alike * 3
+        after.v[rows, copied : copied + size] = torch.eye(size)
+        after.o[copied : copied + size, rows] = torch.eye(size) * 0.3
+
+
+def _rope() -> tuple[Tensor, Tensor]:
+    frequency = ROPE_BASE ** (-torch.arange(0, ROTARY, 2).float() / ROTARY)
     angle = torch.outer(torch.arange(CONTEXT).float(), frequency)
     angle = torch.cat((angle, angle), dim=-1)
     return angle.cos(), angle.sin()
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    turned, kept = x[..., :ROTARY], x[..., ROTARY:]
+    first, second = turned.chunk(2, dim=-1)
+    return torch.cat((turned * cos + torch.cat((-second, first), dim=-1) * sin, kept), dim=-1)
 
 
 def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
@@ -160,40 +208,88 @@ def encode(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int], list[in
     return ids[:-1], targets
 
 
-def plan_at(tokens: int, rng: random.Random, scale: float) -> Plan:
+def lookup_share(tokens: float) -> float:
+    """How much of a batch is bare look-ups: all of it at first, a little of it later."""
+    return 1.0 if tokens < 0.1e6 else (0.3 if tokens < 0.5e6 else 0.03)
+
+
+def plan_at(tokens: float, rng: random.Random) -> Plan:
     """The curriculum: few facts first, so that looking up is found; then shops of full size among smaller ones."""
-    if tokens < 0.8e6 * scale:
-        return replace(TRAIN, items=(1, 4), days=(0, 2), zones=(0, 2), turns=(8, 12))
-    if tokens < 2.5e6 * scale:
-        return replace(TRAIN, items=(2, 6), days=(1, 5), zones=(1, 5))
-    if rng.random() < 0.3:
-        return replace(TRAIN, items=(1, 6), days=(0, 7), zones=(0, 8))
-    return replace(TRAIN, items=(4, 11))
+    if tokens < 0.6e6:
+        return replace(TRAIN, items=(1, 4), days=(0, 3), zones=(0, 3), turns=(8, 12))
+    if tokens < 1.5e6:
+        return replace(TRAIN, items=(2, 5), days=(1, 5), zones=(1, 5))
+    if rng.random() < 0.4:
+        return replace(TRAIN, items=(1, 5), days=(0, 7), zones=(0, 8))
+    return replace(TRAIN, items=(3, 9))
 
 
-def batches(seed: int, step: int, tokens: int, tokenizer: Tokenizer, size: int, scale: float) -> Iterator[Any]:
-    """Endless (ids, targets, tokens) batches of about `size` tokens, of dialogues of like length."""
+def lookup(rng: random.Random, vocab: int) -> tuple[list[int], list[int]]:
+    """Ids and targets of a bare look-up exercise: lines of random tokens, then keys whose values are to be copied.
+
+    Induction heads form on it within a few hundred steps, long before dialogues alone would make them, and every
+    token of the vocabulary is copied at least sometimes.
+    """
+    special = {marker: number for number, marker in enumerate(MARKERS)}
+    some = range(len(MARKERS), vocab)
+    table = [
+        (rng.choices(some, k=rng.randint(1, 3)), rng.choices(some, k=rng.randint(1, 3)))
+        for _ in range(rng.randint(2, 9))
+    ]
+    colon = rng.choice(some)
+    ids, learn = [special[BOS], special[SYS]], [False, False]
+    for key, value in table:
+        line = [*key, colon, *value, special[NL]]
+        ids += line
+        learn += [False] * len(line)
+    for key, value in rng.sample(table, len(table)) + rng.choices(table, k=3):
+        question = [special[USER], *rng.choices(some, k=rng.randint(0, 3)), *key, special[BOT]]
+        answer = [*key, *rng.choice(((), (colon,))), *value, special[END]]
+        ids += question + answer
+        learn += [False] * len(question) + [True] * len(answer)
+    return ids[:-1], [after if flag else -100 for after, flag in zip(ids[1:], learn[1:], strict=True)]
+
+
+def batches(options: argparse.Namespace, at: Progress, tokenizer: Tokenizer) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Endless (ids, targets, number of tokens) batches, of dialogues of like length."""
     group = 8
+    step, tokens = at.step, at.tokens
     while True:
-        rng = random.Random(f"{seed}/step {step // group}")
+        rng = random.Random(f"{options.seed}/step {step // group}")
+        size = min(options.batch, options.first_batch + tokens // 1000)
         pool: list[tuple[list[int], list[int]]] = []
         while sum(len(ids) for ids, _ in pool) < size * group:
-            pool.append(encode(tokenizer, make_dialogue(rng, plan_at(tokens, rng, scale))))
-        pool.sort(key=lambda pair: len(pair[0]))
-        cuts = [len(pool) * part // group for part in range(group + 1)]
-        order = [pool[a:b] for a, b in itertools.pairwise(cuts)]
-        rng.shuffle(order)
-        for rows in order[step % group :]:
-            length = min(CONTEXT, max(len(ids) for ids, _ in rows))
-            ids = torch.zeros(len(rows), length, dtype=torch.long)
-            targets = torch.full((len(rows), length), -100)
-            for row, (row_ids, row_targets) in enumerate(rows):
-                ids[row, : len(row_ids)] = torch.tensor(row_ids[:length])
-                targets[row, : len(row_targets)] = torch.tensor(row_targets[:length])
-            count = sum(len(row_ids) for row_ids, _ in rows)
+            if rng.random() < lookup_share(tokens / options.scale):
+                pool.append(lookup(rng, tokenizer.get_vocab_size()))
+            else:
+                pool.append(encode(tokenizer, make_dialogue(rng, plan_at(tokens / options.scale, rng))))
+        if lookup_share(tokens / options.scale) < 0.1:
+            pool.sort(key=lambda pair: len(pair[0]))  # little padding; while exercises are mixed in, mixed batches
+        for rows in _cut(rng, pool, size)[step % group :]:
+            count = sum(len(ids) for ids, _ in rows)
             tokens += count
             step += 1
-            yield ids, targets, count
+            yield *_stack(rows), count
+
+
+def _cut(rng: random.Random, pool: list[tuple[list[int], list[int]]], size: int) -> list[Any]:
+    rows: list[Any] = [[]]
+    for pair in pool:
+        if sum(len(ids) for ids, _ in rows[-1]) >= size:
+            rows.append([])
+        rows[-1].append(pair)
+    rng.shuffle(rows)
+    return rows
+
+
+def _stack(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
+    length = min(CONTEXT, max(len(ids) for ids, _ in rows))
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    targets = torch.full((len(rows), length), -100)
+    for row, (row_ids, row_targets) in enumerate(rows):
+        ids[row, : len(row_ids)] = torch.tensor(row_ids[:length])
+        targets[row, : len(row_targets)] = torch.tensor(row_targets[:length])
+    return ids, targets
 
 
 def loss_of(model: KioskLm, ids: Tensor, targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -228,26 +324,17 @@ def optimizers(model: KioskLm, rate: float) -> list[Any]:
     others = [model.embed, *[p for p in model.parameters() if p.ndim == 1]]
     made = [
         torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.AdamW(others, lr=rate / 3, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     for optimizer in made:
         for group in optimizer.param_groups:
-            group["initial_rate"] = rate
+            group["initial_rate"] = group["lr"]
     return made
 
 
 def rate_at(done: float, step: int) -> float:
-    """Warm up over 50 steps, stay, fall in a line to 2 % over the last 40 % of the training."""
-    return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1.0 - done) / 0.4))
-
-
-@dataclass
-class Progress:
-    """Where the training stands; saved in the checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
+    """Warm up over 150 steps, stay, fall in a line to 2 % over the last 40 % of the training."""
+    return min(1.0, (step + 1) / 150) * min(1.0, max(0.02, (1.0 - done) / 0.4))
 
 
 def train(options: argparse.Namespace) -> None:
@@ -270,7 +357,7 @@ def train(options: argparse.Namespace) -> None:
     print(f"{size:,} parameters, {device}, {dtype}, from step {at.step} ({at.tokens:,} tokens)", flush=True)
     run = torch.compile(loss_of, dynamic=True) if options.compile else loss_of
     began, checked = time.monotonic() - at.seconds, time.monotonic()
-    source = batches(options.seed, at.step, at.tokens, tokenizer, options.batch, options.scale)
+    source = batches(options, at, tokenizer)
     bar = tqdm(total=options.tokens, initial=at.tokens, unit="tok", unit_scale=True, mininterval=5)
     while True:
         at.seconds = time.monotonic() - began
@@ -338,44 +425,42 @@ def _resume(path: Path, model: KioskLm, steppers: list[Any]) -> Progress:
 
 def export(work: Path, out: Path) -> None:
     """The last checkpoint as CTranslate2 int8, with its tokenizer and the learning curve."""
-    import ctranslate2
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    state = torch.load(work / "checkpoint.pt", weights_only=True)
-    shape = Shape(**state["shape"])
-    config = LlamaConfig(
-        vocab_size=shape.vocab, hidden_size=shape.width, intermediate_size=shape.hidden, rms_norm_eps=1e-5,
-        num_hidden_layers=shape.layers, num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
-        max_position_embeddings=CONTEXT, tie_word_embeddings=True, rope_theta=10000.0,
-        bos_token_id=MARKERS.index(BOS), eos_token_id=MARKERS.index(END), pad_token_id=MARKERS.index(PAD),
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(_hf_names(state["model"], shape))
-    tokenizer = work / "tokenizer.json"
+    state = torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        model.save_pretrained(folder)
-        PreTrainedTokenizerFast(
-            tokenizer_file=str(tokenizer), bos_token=BOS, eos_token=END, pad_token=PAD
-        ).save_pretrained(folder)
-        converter = ctranslate2.converters.TransformersConverter(folder)
-        converter.convert(str(out), quantization="int8", force=True)
-    (out / "tokenizer.json").write_bytes(tokenizer.read_bytes())
+    spec = _specification(Shape(**state["shape"]), {key: value.numpy() for key, value in state["model"].items()})
+    spec.register_vocabulary([tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())])
+    spec.config.bos_token, spec.config.eos_token, spec.config.unk_token = BOS, END, PAD
+    spec.config.layer_norm_epsilon = 1e-5
+    spec.validate()
+    spec.optimize(quantization="int8")
+    spec.save(str(out))
+    tokenizer.save(str(out / "tokenizer.json"))
     learning_curve(work / "log.jsonl", out / "learning_curve.png")
     size = sum(file.stat().st_size for file in out.iterdir())
     print(f"{out}: {size / 1e6:.1f} MB, after {state['progress']}")
 
 
-def _hf_names(state: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
-    named = {"model.embed_tokens.weight": state["embed"], "lm_head.weight": state["embed"]}
-    named["model.norm.weight"] = state["norm"]
-    inner = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj"}
-    inner |= {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
-    inner |= {"norm1": "input_layernorm", "norm2": "post_attention_layernorm"}
-    for layer in range(shape.layers):
-        for ours, theirs in inner.items():
-            named[f"model.layers.{layer}.{theirs}.weight"] = state[f"blocks.{layer}.{ours}"]
-    return named
+def _specification(shape: Shape, state: dict[str, Any]) -> Any:
+    """The weights as CTranslate2 wants them: a Llama whose heads turn only their first `ROTARY` values."""
+    from ctranslate2.specs import common_spec, transformer_spec
+
+    spec = transformer_spec.TransformerDecoderModelSpec.from_config(
+        shape.layers, shape.heads, pre_norm=True, activation=common_spec.Activation.SWISH, ffn_glu=True, rms_norm=True,
+        rotary_dim=ROTARY, rotary_interleave=False, rotary_base=ROPE_BASE,
+    )  # fmt: skip
+    decoder = spec.decoder
+    decoder.scale_embeddings = False
+    decoder.embeddings.weight = decoder.projection.weight = state["embed"]
+    decoder.layer_norm.gamma = state["norm"]
+    for number, layer in enumerate(decoder.layer):
+        w = {key: state[f"blocks.{number}.{key}"] for key in ["q", "k", "v", "o", "gate", "up", "down", "norm1", "norm2"]}
+        layer.self_attention.layer_norm.gamma, layer.ffn.layer_norm.gamma = w["norm1"], w["norm2"]
+        layer.self_attention.linear[0].weight = np.concatenate((w["q"], w["k"], w["v"]))
+        layer.self_attention.linear[1].weight = w["o"]
+        layer.ffn.linear_0.weight, layer.ffn.linear_0_noact.weight = w["gate"], w["up"]
+        layer.ffn.linear_1.weight = w["down"]
+    return spec
 
 
 def learning_curve(log: Path, picture: Path) -> None:
@@ -405,7 +490,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--tokens", type=int, default=100_000_000)
     parser.add_argument("--batch", type=int, default=4096, help="tokens in a step")
-    parser.add_argument("--rate", type=float, default=4e-3)
+    parser.add_argument("--first-batch", type=int, default=2048, help="tokens in a step at first; grows by 1 per 1,000")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--scale", type=float, default=1.0, help="stretch the curriculum")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)

@@ -17,7 +17,7 @@ ZONES = (
     "front left", "front center", "front right", "side left", "side right", "rear left", "rear center", "rear right",
 )  # fmt: skip
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-MAX_ITEMS = 24  # 24 items are about 300 tokens of facts; more would push the question out of the model's context
+MAX_ITEMS = 20  # 20 items are about 450 tokens of facts; more would leave the model's context no room for the talk
 MAX_WORDS = 6  # of a name, a zone's contents or the shop's name
 MAX_COUNT = 99_999
 
@@ -104,20 +104,22 @@ def with_counts(content: Content, passed: int, failed: int, not_inspected: int) 
 
 
 def facts(content: Content) -> str:
-    """Content -> the system text of a prompt: one fact a line, then an empty line, then the live line.
+    """Content -> the system text of a prompt: one fact a line, then an empty line, then the live lines.
 
+    A line says its fact in the very words of the answer, so that a small model only has to find it and read it out.
     What stands before the empty line is the same for every turn, so an engine may keep it resident (see
     `edgeapp.voice.prompt.prefix`); what stands after it changes with the counts.
     """
     lines = [f"name: {content.name}"]
-    lines += [_item_line(item) for item in content.items]
-    lines += [f"{zone}: {content.zones[zone]}" for zone in ZONES if zone in content.zones]
-    lines += [f"{day.capitalize()}: {_hours_text(content.hours[day])}" for day in DAYS if day in content.hours]
-    live = "parts today: unknown"
+    lines += [line for item in content.items for line in _item_lines(item)]
+    lines += [f"{zone}, {content.zones[zone]}" for zone in ZONES if zone in content.zones]
+    lines += [f"{day.capitalize()}, {hours_text(content.hours[day])}" for day in DAYS if day in content.hours]
+    live = ["nothing counted today"]
     if content.qc is not None:
         qc = content.qc
-        live = f"parts today: {qc.passed} passed, {qc.failed} failed, {qc.not_inspected} not inspected"
-    return "\n".join(lines) + "\n\n" + live
+        counts = {"passed": qc.passed, "failed": qc.failed, "not inspected": qc.not_inspected}
+        live = [f"parts {verdict} today, {count}" for verdict, count in counts.items()]
+    return "\n".join(lines) + "\n\n" + "\n".join(live)
 
 
 def price_text(price_cents: int) -> str:
@@ -135,21 +137,29 @@ def clock_text(minute_of_day: int) -> str:
     return f"{hour} {minute:02d}" if minute else f"{hour}"
 
 
-def _item_line(item: Item) -> str:
-    parts = []
-    if item.where is not None:
-        parts.append(item.where)
-    if item.price_cents is not None:
-        parts.append(price_text(item.price_cents))
-    if item.stock is not None:
-        parts.append(f"{item.stock} in stock")
-    return f"{item.name}: {', '.join(parts)}"
-
-
-def _hours_text(hours: Hours) -> str:
+def hours_text(hours: Hours) -> str:
+    """One day's hours as they are spoken: 'open from 8 to 18 30', or 'closed'."""
     if hours.opens_min is None or hours.closes_min is None:
         return "closed"
-    return f"{clock_text(hours.opens_min)} to {clock_text(hours.closes_min)}"
+    return f"open from {clock_text(hours.opens_min)} to {clock_text(hours.closes_min)}"
+
+
+def stock_text(stock: int) -> str:
+    """What there is of an item, as it is spoken: 'in stock, 8 pieces', or 'sold out'."""
+    if stock == 0:
+        return "sold out"
+    return f"in stock, {stock} {'piece' if stock == 1 else 'pieces'}"
+
+
+def _item_lines(item: Item) -> list[str]:
+    lines = []
+    if item.where is not None:
+        lines.append(f"{item.name} is at the {item.where}")
+    if item.price_cents is not None:
+        lines.append(f"{item.name} costs {price_text(item.price_cents)}")
+    if item.stock is not None:
+        lines.append(f"{item.name} is {stock_text(item.stock)}")
+    return lines
 
 
 def _item(entry: object, key: str, source: str) -> Item:
