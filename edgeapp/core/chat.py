@@ -99,6 +99,7 @@ KIOSK: Final = ChatFormat(
     one_space=True,
     ends=("<end>", "<user>", "<bos>", "<sys>"),
     markers=("<pad>", "<bos>", "<end>", "<sys>", "<nl>", "<live>", "<user>", "<bot>"),
+    context_tokens=1024,  # scripts/train_kiosk_lm.py defines a position for so many
 )
 """The kiosk's own language model."""
 
