@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 
 # Vendors live where hardware, models and networks are; anywhere else only these.
-VENDOR_ROOMS = {"engines", "devices", "models", "observe"}
+VENDOR_ROOMS = {"engines", "devices", "models", "observe", "doctor.py"}
 ANYWHERE = {"numpy"}
 WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 

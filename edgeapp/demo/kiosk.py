@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import sys
 import tomllib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -70,6 +71,11 @@ class Turn:
         return self.record.heard if self.record else ""
 
     @property
+    def cut_off(self) -> bool:
+        """Was the turn taken for finished before its last voiced sample, be it only the release of a final stop?"""
+        return self.record is not None and self.record.committed_ns < self.last_voiced_ns
+
+    @property
     def took_ms(self) -> float | None:
         """From the truly last voiced sample to the first audible one of the reply; None if nothing was said."""
         if self.record is None or self.record.first_audible_ns is None:
@@ -81,7 +87,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     """Hold the conversation, write sound, picture, records and a table; returns whether every question was answered."""
     from edgeapp.devices.files import VirtualAudio
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     folder = out / "kiosk"
     folder.mkdir(parents=True, exist_ok=True)
     records: list[AnyRecord] = []
@@ -134,12 +140,12 @@ async def _converse(
         bar = progress.add_task("questions asked", total=len(questions))
         for number, question in enumerate(questions):
             played_ns = audio.speaker.played_ns
-            over = sum(isinstance(each, TurnRecord) for each in records)
             asked.append((question, await audio.say(question.samples, question.last_voiced)))
             interrupt = number + 1 < len(questions) and questions[number + 1].file == _INTERRUPTING
             for _ in range(round(_TURN_LIMIT_S / _LOOK_S)):
-                ended = sum(isinstance(each, TurnRecord) for each in records) > over
-                if ended or (interrupt and audio.speaker.played_ns - played_ns > _SPOKEN_OVER_AFTER_NS):
+                if sum(isinstance(each, TurnRecord) for each in records) > number:
+                    break
+                if interrupt and audio.speaker.played_ns - played_ns > _SPOKEN_OVER_AFTER_NS:
                     break
                 await asyncio.sleep(_LOOK_S)
             progress.advance(bar)
@@ -174,6 +180,7 @@ def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict
         "understood": sum(turn.heard == turn.question.text for turn in held),
         "interrupted": sum(turn.record is not None and turn.record.outcome == "interrupted" for turn in held),
         "unanswered": sum(turn.took_ms is None for turn in held),
+        "cut_off": sum(turn.cut_off for turn in held),
         "within_budget": sum(ms <= config.voice.budget_ms for ms in took_ms),
         "p50_ms": round(percentile(took_ms, 50), 1),
         "p95_ms": round(percentile(took_ms, 95), 1),
@@ -190,6 +197,8 @@ def _table(held: list[Turn], calls: list[Record], budget_ms: float) -> Table:
     for number, turn in enumerate(held, 1):
         took = {name: sum(span.took_ms for span in _spans(turn, calls) if span.name == name) for name in _COLUMNS}
         asked = f"{turn.question.text}{' [cyan](human)[/]' if turn.question.human else ''}"
+        if turn.cut_off:
+            asked += " [yellow](cut off)[/]"
         if turn.heard != turn.question.text:
             asked += f"\n[yellow]heard: {turn.heard or 'nothing'}[/]"
         said = turn.record.said if turn.record else "[red]nothing[/]"

@@ -107,11 +107,10 @@ class OpenAiLlm:
         options, wait_ms = self._options, self._options.first_timeout_ms
         loop = asyncio.get_running_loop()
         first_by = loop.time() + options.first_timeout_ms / 1e3
-        request = self._client.build_request("POST", self._url, json=self._body(prompt))
         response: httpx.Response | None = None
         try:
             async with asyncio.timeout_at(first_by):
-                response = await self._client.send(request, stream=True)
+                response = await self._send(prompt)
                 if response.status_code != httpx.codes.OK:
                     raise BackendError(f"{self._url} answered {response.status_code}: {await self._said(response)}")
             limit = max(prompt.max_tokens, 16) * _BYTES_PER_TOKEN
@@ -140,6 +139,19 @@ class OpenAiLlm:
         finally:
             if response is not None:
                 await response.aclose()
+
+    async def _send(self, prompt: Prompt) -> httpx.Response:
+        """Ask, and ask once more if a kept connection was closed by the server just as it was used."""
+        import httpx
+
+        for last in (False, True):
+            request = self._client.build_request("POST", self._url, json=self._body(prompt))
+            try:
+                return await self._client.send(request, stream=True)
+            except httpx.RemoteProtocolError:
+                if last:
+                    raise
+        raise AssertionError
 
     async def _next(self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None]) -> tuple[str, bool]:
         """The next event's text, maybe empty, and whether the reply is finished."""

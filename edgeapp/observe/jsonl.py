@@ -26,7 +26,7 @@ class JsonLines:
         """Records that could not be written because the disk refused; the first one is told on stderr."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8", buffering=1)
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise ConfigError(f"cannot write records to {path}: {error.strerror}; change records.path") from error
         self._write({"kind": "session", "started": datetime.now(UTC).isoformat()})
@@ -40,8 +40,8 @@ class JsonLines:
             if self._file.tell() >= self._max_bytes:
                 self._file.close()
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._file = self._path.open("a", encoding="utf-8", buffering=1)
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                self._file = self._path.open("ab", buffering=0)
+            self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         except OSError as error:
             self.lost += 1
             if self.lost == 1:

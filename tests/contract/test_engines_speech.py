@@ -415,8 +415,8 @@ async def test_a_failing_network_is_a_backend_error(piper_file: Path, whisper_fo
         with pytest.raises(BackendError, match="device lost"):
             await voice(Clause("yes"))
     async with stt_faster_whisper.load(stt_faster_whisper.Options(model=str(whisper_folder)), lane) as whisper:
-        whisper._model.model.unload_model()
-        with pytest.raises(BackendError):
+        whisper._model.encode = Broken().run
+        with pytest.raises(BackendError, match="device lost"):
             await whisper(Utterance(1, noise(1), 0))
     async with stt_pocketsphinx.load(stt_pocketsphinx.Options(sentences=("yes",)), lane) as sphinx:
         await sphinx.hear(1, noise(0.1))

@@ -1,0 +1,107 @@
+"""Records on disk, and the spans and sentences made from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
+from edgeapp.core.record import DropRecord, Record, TurnRecord
+from edgeapp.explain import explain
+from edgeapp.observe.jsonl import JsonLines, read
+from edgeapp.observe.percentile import percentile
+from edgeapp.observe.waterfall import frame_spans, turn_spans
+
+
+def call(stage: str, asked_ms: float, first_ms: float, due_ms: float, **more: object) -> Record:
+    fields = {"of": "turn 3", "side": "local", "why": "no remote is configured", "local_ns": 20 * MS, **more}
+    return Record(
+        stage=stage, asked_ns=round(asked_ms * MS), first_ns=round(first_ms * MS), due_ns=round(due_ms * MS), **fields
+    )  # type: ignore[arg-type]
+
+
+TURN = TurnRecord(
+    number=3, last_voiced_ns=1_000 * MS, committed_ns=1_080 * MS, due_ns=1_200 * MS, first_audible_ns=1_170 * MS,
+    ended_ns=3_000 * MS, outcome="answered", heard_words=4,
+)  # fmt: skip
+CALLS = [call("stt", 1080, 1082, 1120), call("llm", 1083, 1120, 1180), call("tts", 1150, 1155, 1200)]
+VERDICT = Verdict(
+    outcome=Outcome.FAIL, why="scratch 0.60", source="belt", frame_number=12, at_ns=500 * MS, decided_ns=540 * MS,
+    due_ns=700 * MS, boxes=(Box(1, 2, 3, 4, "scratch", 0.6),), model="abc",
+)  # fmt: skip
+
+
+def test_the_spans_of_a_turn_leave_no_gap() -> None:
+    spans = turn_spans(TURN, [call("stt", 0, 1, 2, of="turn 2"), *CALLS])
+    assert [(span.name, span.start_ms, span.end_ms) for span in spans] == [
+        ("endpoint", 0, 80),
+        ("own", 80, 80),
+        ("stt", 80, 82),
+        ("own", 82, 83),
+        ("llm", 83, 120),
+        ("clause", 120, 150),
+        ("tts", 150, 155),
+        ("output", 155, 170),
+    ]
+
+
+def test_the_spans_of_a_frame_leave_no_gap() -> None:
+    spans = frame_spans(VERDICT, [call("detect", 501, 539, 700, of="belt 12")])
+    assert [(span.name, span.took_ms) for span in spans] == [("wait", 1), ("detect", 38), ("own", 1)]
+    assert [span.name for span in frame_spans(VERDICT, [])] == ["own"]
+
+
+def test_what_is_written_is_read_again_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "deep" / "records.jsonl"
+    file = JsonLines(path, max_bytes=10**9)
+    for record in [*CALLS, TURN, VERDICT, DropRecord("microphone", 5, 2)]:
+        file(record)
+    file.close()
+    with path.open("a") as cut:
+        cut.write('{"kind": "turn", "numb')
+    assert [line["kind"] for line in read(path)] == ["session", "call", "call", "call", "turn", "verdict", "drop"]
+    explain("3", path)
+    told = capsys.readouterr().out
+    assert "The first audible sample came after 170 of 200 ms: in time." in told
+    assert "llm ran on this device, because no remote is configured; its first part took 37.0 ms" in told
+    explain("belt 12", path)
+    assert "Frame 12 of belt got FAIL after 40 of 200 ms." in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="has no 'turn 9'; its last session holds turn 3 to belt 12"):
+        explain("9", path)
+
+
+def test_the_newest_session_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "records.jsonl"
+    for outcome in ("interrupted", "answered"):
+        file = JsonLines(path, max_bytes=10**9)
+        for record in CALLS:
+            file(record)
+        file(TurnRecord(**{**{name: getattr(TURN, name) for name in TurnRecord.__slots__}, "outcome": outcome}))
+        file.close()
+    explain("turn 3", path)
+    told = capsys.readouterr().out
+    assert "Turn 3 was answered." in told
+    assert told.count("stt ran") == 1
+
+
+def test_a_file_that_grows_is_rotated_once(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    file = JsonLines(path, max_bytes=2_000)
+    for _ in range(50):
+        file(TURN)
+    file.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["records.jsonl", "records.jsonl.1"]
+    assert path.stat().st_size < 2_500
+
+
+def test_a_full_disk_is_told_once_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    file = JsonLines(Path("/dev/full"), max_bytes=10**9)
+    for _ in range(3):
+        file(TURN)
+    assert file.lost == 4
+    assert capsys.readouterr().err.count("records are being lost: No space left on device") == 1
+
+
+def test_percentiles_are_values_that_were_seen() -> None:
+    assert [percentile([3, 1, 2, 4], share) for share in (1, 50, 75, 95, 100)] == [1, 2, 3, 4, 4]
