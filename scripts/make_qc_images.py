@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from edgeapp.devices.line_view import (
     BELTS,
     SHIFTED_BELTS,
+    TRAINING_BELT,
     Image,
     Placed,
     SeenPart,
@@ -50,7 +51,10 @@ def draw_scene(split: str, number: int, seed: int) -> tuple[Image, tuple[SeenPar
     look = random_look(rng, shifted)
     kinds = SHIFTED_BELTS if shifted else BELTS
     belt_rng = np.random.default_rng([seed, 100 + SPLITS[split], number // 4])
-    belt = draw_belt(belt_rng, kinds[(number // 4) % len(kinds)], SIZE_PX, 2 * SIZE_PX)
+    belt_kind = kinds[(number // 4) % len(kinds)]
+    if split == "train" and (number // 4) % 2:
+        belt_kind = TRAINING_BELT
+    belt = draw_belt(belt_rng, belt_kind, SIZE_PX, 2 * SIZE_PX)
     shift = int(rng.integers(belt.shape[1]))
     belt = np.ascontiguousarray(np.roll(belt, shift, axis=1)[:, :SIZE_PX])
     if rng.random() < 0.5:

@@ -52,6 +52,19 @@ def enable_bfloat16_on_cpu() -> bool:
     return True
 
 
+def another_light(pictures: Any) -> Any:
+    """Give each picture (float32 Nx3xHxW, 0 to 1) a lamp of another colour, from another side, as augmentation."""
+    import torch
+
+    count, _, height, width = pictures.shape
+    colour = torch.exp(torch.randn(count, 3, 1, 1) * 0.12)
+    turn = torch.rand(count, 1, 1) * 2 * math.pi
+    fade = torch.rand(count, 1, 1) * 0.35
+    x, y = torch.linspace(-1, 1, width).view(1, 1, -1), torch.linspace(-1, 1, height).view(1, -1, 1)
+    slope = 1 + fade * (x * torch.cos(turn) + y * torch.sin(turn))
+    return (pictures * (colour * slope[:, None]).to(pictures.device)).clamp(0, 1)
+
+
 def paced_trainer(run: Path, hours: float | None) -> type[Any]:
     """A trainer whose learning rate and picture size follow the share of the run that is done.
 
@@ -73,6 +86,7 @@ def paced_trainer(run: Path, hours: float | None) -> type[Any]:
 
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
+            batch["img"] = another_light(batch["img"])
             if self.share_done() < 0.4:
                 batch["img"] = torch.nn.functional.interpolate(
                     batch["img"], size=(SMALL_PX, SMALL_PX), mode="bilinear", align_corners=False

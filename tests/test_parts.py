@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgeapp.devices.line_view import BELTS, SHIFTED_BELTS, Look, Placed, draw_belt, random_look, take_picture
+from edgeapp.devices.line_view import (
+    BELTS,
+    SHIFTED_BELTS,
+    TRAINING_BELT,
+    Look,
+    Placed,
+    draw_belt,
+    random_look,
+    take_picture,
+)
 from edgeapp.devices.parts import DEFECTS, PART_TYPES, DrawnPart, Light, Pose, draw_part
 
 LIGHT = Light(azimuth=0.8, elevation=0.9, ambient=0.35, diffuse=0.7)
@@ -58,7 +67,7 @@ def test_unknown_names_are_named() -> None:
         draw_belt(np.random.default_rng(0), "sand", 16, 32)
 
 
-@pytest.mark.parametrize("kind", BELTS + SHIFTED_BELTS)
+@pytest.mark.parametrize("kind", (*BELTS, TRAINING_BELT, *SHIFTED_BELTS))
 def test_a_belt_has_the_size_asked_for_and_joins_end_to_end(kind: str) -> None:
     belt = draw_belt(np.random.default_rng(3), kind, 96, 512).astype(np.float32)
     assert belt.shape == (96, 512, 3)

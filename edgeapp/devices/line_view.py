@@ -18,6 +18,9 @@ Float = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 BELTS = ("rubber", "pvc", "woven", "speckled", "slats")
+TRAINING_BELT = "clutter"
+"""Belts of no real line, for training: random stripes, shapes and colours, so that a belt's pattern comes to mean nothing."""
+
 SHIFTED_BELTS = ("mesh", "modular")
 """Belts of the shifted test set: training never sees their pattern."""
 
@@ -132,8 +135,15 @@ def draw_belt(rng: np.random.Generator, kind: str, height: int, length: int) -> 
         tints = np.array([(0.62, 0.36, 0.14), (0.18, 0.42, 0.70), (0.60, 0.60, 0.58)], np.float32)
         colour = tints[int(rng.integers(3))]
         pattern = _modules(rng, height, length) + _smooth_noise(rng, height, length, 6.0) * 0.04
+    elif kind == TRAINING_BELT:
+        colour = rng.uniform(0.06, 0.65, 3).astype(np.float32)
+        pattern = _smooth_noise(rng, height, length, float(rng.uniform(0.6, 12))) * np.float32(rng.uniform(0, 0.15))
+        if rng.random() < 0.6:
+            pattern += _stripes(rng, height, length)
+        pattern += _shapes(rng, height, length)
     else:
-        raise ValueError(f"unknown belt {kind!r}: use one of {', '.join(BELTS + SHIFTED_BELTS)}")
+        known = (*BELTS, TRAINING_BELT, *SHIFTED_BELTS)
+        raise ValueError(f"unknown belt {kind!r}: use one of {', '.join(known)}")
     belt = (1 + pattern)[..., None].astype(np.float32) * colour
     _wear(rng, belt)
     drawn: Image = np.clip(belt * 255, 0, 255).astype(np.uint8)
@@ -205,6 +215,40 @@ def _slats(rng: np.random.Generator, height: int, length: int) -> Float:
     wave = _waves(length, float(rng.uniform(35, 80)))
     groove = -0.45 * np.clip((wave - 0.93) / 0.05, 0, 1) + 0.08 * wave
     return np.repeat(groove[None, :], height, axis=0).astype(np.float32)
+
+
+def _stripes(rng: np.random.Generator, height: int, length: int) -> Float:
+    """Stripes of random direction, pitch and sharpness; a whole number of periods along the belt."""
+    pitch = float(rng.uniform(6, 60))
+    turn = float(rng.uniform(0, np.pi))
+    along = 2 * np.pi * round(length * np.cos(turn) / pitch) / length
+    across = 2 * np.pi * np.sin(turn) / pitch
+    y = np.arange(height, dtype=np.float32)[:, None] * np.float32(across)
+    x = np.arange(length, dtype=np.float32)[None, :] * np.float32(along)
+    wave = np.tanh((np.cos(x + y) - rng.uniform(-0.8, 0.8)) * rng.uniform(1, 8))
+    stripes: Float = (wave * rng.uniform(0.1, 0.6)).astype(np.float32)
+    return stripes
+
+
+def _shapes(rng: np.random.Generator, height: int, length: int) -> Float:
+    """Blots, bars and polygons at random places."""
+    canvas = np.zeros((height, length), np.float32)
+    for _ in range(int(rng.integers(0, 1 + length // 8))):
+        tone = float(rng.uniform(-0.7, 0.9))
+        size = float(rng.choice([3, 8, 20, 50])) * rng.uniform(0.5, 1.5)
+        x, y = float(rng.integers(length)), float(rng.integers(height))
+        corners = int(rng.integers(2, 7))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        around = np.stack([np.cos(angles), np.sin(angles)], 1) * size * rng.uniform(0.3, 1.0, (corners, 1))
+        for shift in (0, -length if x > length / 2 else length):
+            points = (around + np.array([x + shift, y])).astype(np.int32)
+            if corners == 2:
+                cv2.line(canvas, points[0].tolist(), points[1].tolist(), tone, int(rng.integers(1, 6)), cv2.LINE_AA)
+            elif corners == 6:
+                cv2.circle(canvas, (int(x + shift), int(y)), int(size / 2) + 1, tone, -1, cv2.LINE_AA)
+            else:
+                cv2.fillPoly(canvas, [points], tone, cv2.LINE_AA)
+    return canvas
 
 
 def _mesh(rng: np.random.Generator, height: int, length: int) -> Float:
