@@ -67,7 +67,7 @@ def test_unknown_names_are_named() -> None:
         draw_belt(np.random.default_rng(0), "sand", 16, 32)
 
 
-@pytest.mark.parametrize("kind", (*BELTS, TRAINING_BELT, *SHIFTED_BELTS))
+@pytest.mark.parametrize("kind", [*BELTS, TRAINING_BELT, *SHIFTED_BELTS])
 def test_a_belt_has_the_size_asked_for_and_joins_end_to_end(kind: str) -> None:
     belt = draw_belt(np.random.default_rng(3), kind, 96, 512).astype(np.float32)
     assert belt.shape == (96, 512, 3)
