@@ -1,7 +1,7 @@
 """Train the QC detector from scratch: `python scripts/train_qc.py --data DIR --out models/qc-yolo11n`.
 
 DIR is what `make_qc_images.py` wrote. Trains YOLO11n by ultralytics (AGPL-3.0) at 320 px, then writes to --out: the ONNX file
-(raw head, no NMS inside), the learning curve as PNG, the card's figures as figures.json. Needs the extra `train`
+(raw head, no NMS inside), the weights to train on from (qc-yolo11n.pt) and the learning curve as PNG. Needs the extra `train`
 (torch, ultralytics, onnx). The run lives in --run; started again with the same --run it goes on where it stopped. Uses
 a GPU if there is one, else one CPU thread with bfloat16 where the processor has it.
 """
@@ -132,10 +132,13 @@ def train(args: argparse.Namespace) -> Path:
     gpu = torch.cuda.is_available()
     last = args.run / "weights" / "last.pt"
     if last.is_file() and not args.smoke:
+        if torch.load(last, map_location="cpu", weights_only=False)["epoch"] < 0:
+            print(f"{args.run} is finished: exporting it again; to train on, give another --run and --weights")
+            return Path(args.run)
         model = YOLO(last)
         settings: dict[str, Any] = {"resume": True}
     else:
-        model = YOLO("yolo11n.yaml")
+        model = YOLO(args.weights or "yolo11n.yaml")
         settings = training_settings(args, gpu)
     if bfloat16:
         model.add_callback(
@@ -244,11 +247,27 @@ def export(run: Path, out: Path) -> Path:
     return target
 
 
+def keep_weights(run: Path, out: Path) -> None:
+    """Write the run's best weights as qc-yolo11n.pt (float16, no optimizer, no paths of this machine) for --weights."""
+    import torch
+
+    best = torch.load(run / "weights" / "best.pt", map_location="cpu", weights_only=False)
+    model = (best.get("ema") or best["model"]).half()
+    local = {"data", "project", "name", "save_dir", "model", "resume"}
+    settings = {key: value for key, value in best["train_args"].items() if key not in local}
+    model.args = settings
+    model.yaml_file = model.yaml["yaml_file"] = "yolo11n.yaml"
+    model.criterion = None
+    kept = {key: best[key] for key in ("date", "version", "license", "docs")}
+    torch.save(kept | {"epoch": -1, "model": model, "train_args": settings}, out / "qc-yolo11n.pt")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder written by make_qc_images.py")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model and its figures")
     parser.add_argument("--run", type=Path, help="folder of the training run (default DATA/run)")
+    parser.add_argument("--weights", type=Path, help="start from these weights (qc-yolo11n.pt), not from scratch")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--hours", type=float, help="stop after this time instead of --epochs")
     parser.add_argument("--seed", type=int, default=1)
@@ -261,6 +280,7 @@ def main() -> None:
     if not args.export_only:
         train(args)
     written = export(args.run, args.out)
+    keep_weights(args.run, args.out)
     draw_curve(args.run, args.out)
     print(json.dumps({"model": str(written), "bytes": written.stat().st_size}), file=sys.stdout)
 
