@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,20 +81,28 @@ async def _tokens_made(llm: CTranslate2Llm, prompt: Prompt, most: int) -> list[s
     return [llm._tokenizer.id_to_token(token_id) async for token_id in llm._bite(head, rest, most, "test")]
 
 
-class Counting:
-    """A generator that counts the steps after somebody left."""
+class Steps:
+    """What happens at each token."""
 
-    def __init__(self, generator: Any) -> None:
-        self.generator = generator
-        self.steps = 0
-        self.on_step: Callable[[int], None] = lambda step: None
+    count = 0
+
+    def on_step(self, count: int) -> None:
+        """Nothing, unless a test says otherwise."""
+
+
+class Counting:
+    """A generator that counts its tokens. The callback it hands on does not own it, see the engine's `_bite`."""
+
+    def __init__(self, generator: Any, steps: Steps) -> None:
+        self.generator, self.steps = generator, steps
 
     def generate_batch(self, tokens: Any, *, callback: Callable[[Any], bool], **keywords: Any) -> Any:
         """As CTranslate2's."""
+        steps = self.steps
 
         def step(result: Any) -> bool:
-            self.steps += 1
-            self.on_step(self.steps)
+            steps.count += 1
+            steps.on_step(steps.count)
             return callback(result)
 
         return self.generator.generate_batch(tokens, callback=step, **keywords)
@@ -101,22 +111,21 @@ class Counting:
 @pytest.mark.real_time
 async def test_cancel_ends_the_bite_at_the_next_token(folder: Path) -> None:
     async with loaded(folder, bite_tokens=2000) as llm:
-        counting = Counting(llm._generator)
-        llm._generator = counting
         at_third, left = threading.Event(), threading.Event()
 
-        def hold_the_third(step: int) -> None:
-            if step == 3:
-                at_third.set()
-                assert left.wait(10)
+        class HoldTheThird(Steps):
+            def on_step(self, count: int) -> None:
+                if count == 3:
+                    at_third.set()
+                    assert left.wait(10)
 
-        counting.on_step = hold_the_third
+        steps = HoldTheThird()
+        llm._generator = Counting(llm._generator, steps)
         answer = await llm(replace(PROMPT, max_tokens=800))
-        await asyncio.to_thread(at_third.wait, 10)
+        assert await asyncio.to_thread(at_third.wait, 10)
         await answer.aclose()
         left.set()
-        assert await llm._lane.run(lambda: counting.steps, label="after") == 3
-        counting.on_step = lambda step: None
+        assert await llm._lane.run(lambda: steps.count, label="after") == 3
         assert await text_of(llm, PROMPT)
 
 
@@ -139,6 +148,30 @@ async def test_closed_twice_it_says_so(folder: Path) -> None:
         llm.close()
         with pytest.raises(BackendError, match="closed"):
             await llm(PROMPT)
+
+
+LEAVE = """
+import asyncio, sys
+from edgeapp.core.events import Prompt
+from edgeapp.core.lane import Lane
+from edgeapp.engines import llm_ctranslate2
+
+async def main():
+    opened = llm_ctranslate2.load(llm_ctranslate2.Options(model=sys.argv[1]), Lane("test"))
+    kept.append(opened)
+    llm = await opened.__aenter__()
+    answer = await llm(Prompt("facts", (), "how much", max_tokens=500))
+    kept.append((llm, answer))
+    sys.exit(3)
+
+kept = []
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_leaves_in_the_middle_of_a_reply_leaves_in_order(folder: Path) -> None:
+    left = subprocess.run([sys.executable, "-c", LEAVE, str(folder)], capture_output=True, timeout=60, check=False)
+    assert left.returncode == 3, left.stderr.decode()
 
 
 @pytest.mark.real_time

@@ -14,6 +14,7 @@ Model files are trusted input: check their hashes (`edgeapp models verify`) befo
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields, replace
@@ -125,6 +126,8 @@ class CTranslate2Llm:
 
     def _bite(self, head: list[str], tokens: list[str], most: int, label: str) -> AsyncGenerator[int, None]:
         def work(emit: Callable[[int], bool]) -> None:
+            # The callback owns nothing but `emit`: CTranslate2 drops it in its worker thread, and a generator whose last
+            # owner it were would end there, waiting for itself, which aborts the process.
             try:
                 self._ready(head).generate_batch(
                     [tokens],
@@ -236,17 +239,20 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[CTranslate2Llm]:
         )
 
     try:
-        generator = await lane.run(make, label="llm.load")
-        llm = CTranslate2Llm(options, lane, chat=chat, tokenizer=tokenizer, generator=generator, make=make)
+        llm = CTranslate2Llm(
+            options, lane, chat=chat, tokenizer=tokenizer, generator=await lane.run(make, label="llm.load"), make=make
+        )
         await llm.probe()
     except (RuntimeError, ValueError, BackendError) as error:
         raise ConfigError(
             f"CTranslate2 cannot load {folder} on {options.device} as {options.compute_type}: {error}; "
             "run `edgeapp models verify`, or pull the model again"
         ) from error
+    atexit.register(llm.close)  # a generator that outlives the interpreter's threads aborts the process
     try:
         yield llm
     finally:
+        atexit.unregister(llm.close)
         llm.close()
 
 
