@@ -46,10 +46,12 @@ class Endpoint(Section, frozen=True):
     """When a person has finished; see voice/endpoint.py."""
 
     complete_silence_ms: float = 64.0
+    stable_ms: float = 256.0
     silence_ms: float = 480.0
     pre_roll_ms: float = 320.0
     utterance_max_ms: float = 30_000.0
     threshold: float = 0.5
+    stop_threshold: float = 0.35
 
 
 class Shares(Section, frozen=True):
@@ -192,7 +194,7 @@ def _check_ranges(config: Config, source: str) -> None:
                 visit(value, f"{full}.")
             elif key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
-            elif (key.endswith("_score") or key == "threshold") and not 0 <= value <= 1:
+            elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
             elif isinstance(value, int) and not isinstance(value, bool) and value < 0:
                 raise ConfigError(f"{source}: {full} is {value}; give 0 or more")

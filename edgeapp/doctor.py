@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from edgeapp import config as settings
 from edgeapp.core.events import ConfigError
@@ -49,17 +49,15 @@ _PACKAGES: Final = {
 
 def doctor(path: Path | None) -> int:
     """Print the report; 1 if something is broken for this configuration, else 0."""
-    console = Console()
-    table = Table(title="edgeapp doctor", title_justify="left")
-    for name in ("", "what", "finding", "fix"):
-        table.add_column(name, overflow="fold")
-    marks = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "broken": "[red]broken[/]"}
+    console = Console(soft_wrap=True, highlight=False)
+    marks = {"ok": "[green]ok    [/]", "note": "[yellow]note  [/]", "broken": "[red]broken[/]"}
     broken = 0
     for check in _CHECKS:
         for finding in check(path):
             broken += finding.state == "broken"
-            table.add_row(marks[finding.state], finding.what, finding.says, finding.fix)
-    console.print(table)
+            console.print(f"{marks[finding.state]}  [bold]{finding.what}[/]: {escape(finding.says)}")
+            if finding.fix:
+                console.print(f"        fix: [cyan]{escape(finding.fix)}[/]")
     console.print(f"{broken} broken" if broken else "Nothing is broken. A note limits what this machine can do.")
     return 1 if broken else 0
 
@@ -112,7 +110,7 @@ def _models(_: Path | None) -> Iterator[Finding]:
         try:
             verify(entry)
         except ConfigError as error:
-            yield Finding(f"model {entry.name}", "broken", str(error), f"edgeapp models pull {entry.name}")
+            yield Finding(f"model {entry.name}", "broken", str(error))
         else:
             yield Finding(f"model {entry.name}", "ok", "size and hash of every file are right")
 

@@ -99,6 +99,7 @@ def test_a_full_disk_is_told_once_and_counted(capsys: pytest.CaptureFixture[str]
     file = JsonLines(Path("/dev/full"), max_bytes=10**9)
     for _ in range(3):
         file(TURN)
+    file.close()
     assert file.lost == 4
     assert capsys.readouterr().err.count("records are being lost: No space left on device") == 1
 

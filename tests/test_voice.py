@@ -10,7 +10,7 @@ import pytest
 from worlds import Mouth, microphone
 
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Utterance
+from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Transcript, Utterance
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Stage
@@ -176,6 +176,9 @@ async def test_every_cancel_point_of_a_turn_leaves_one_record(ms: int) -> None:
 # The endpointer alone
 
 
+DONE = Transcript("yes", complete=True)
+
+
 def _frame(number: int, loud: bool) -> AudioChunk:
     samples = (6_000 * loud * np.sin(np.arange(FRAME_SAMPLES) * 0.3)).astype(np.int16)
     return AudioChunk(samples, number * 32 * MS)
@@ -184,21 +187,41 @@ def _frame(number: int, loud: bool) -> AudioChunk:
 def test_the_last_voiced_sample_is_found_inside_the_frame() -> None:
     endpointer = Endpointer(EndpointRule())
     for number in range(1, 11):
-        endpointer.feed(_frame(number, loud=True), 0.95, lambda: True)
+        endpointer.feed(_frame(number, loud=True), 0.95, DONE)
     half = _frame(11, loud=True)
     half.samples[FRAME_SAMPLES // 2 :] = 0
-    endpointer.feed(half, 0.9, lambda: True)
-    events = [endpointer.feed(_frame(number, loud=False), 0.1, lambda: True) for number in (12, 13)]
+    endpointer.feed(half, 0.9, DONE)
+    events = [endpointer.feed(_frame(number, loud=False), 0.1, DONE) for number in (12, 13)]
     assert isinstance(events[1], Utterance)
     assert events[0] is Speaking.GOES_ON
     assert events[1].ended_ns == (10 * 32 + 16) * MS
 
 
+def test_a_sentence_that_has_only_just_formed_is_not_finished() -> None:
+    """For a moment "how" sounds like "hello", which is a whole sentence."""
+    endpointer = Endpointer(EndpointRule())
+    for number in range(1, 9):
+        endpointer.feed(_frame(number, loud=True), 0.95, Transcript("", complete=False))
+    hello = Transcript("hello", complete=True)
+    ended = [endpointer.feed(_frame(number, loud=False), 0.1, hello) for number in range(9, 17)]
+    assert [isinstance(each, Utterance) for each in ended] == [False] * 7 + [True]
+
+
+def test_what_was_recognised_before_does_not_count_for_the_next_utterance() -> None:
+    endpointer = Endpointer(EndpointRule())
+    frames = iter(range(1, 100))
+    for _ in range(2):
+        for _ in range(8):
+            endpointer.feed(_frame(next(frames), loud=True), 0.95, DONE)
+        ended = [endpointer.feed(_frame(next(frames), loud=False), 0.1, DONE) for _ in range(2)]
+        assert isinstance(ended[1], Utterance)
+
+
 def test_pre_roll_is_kept_and_bounded() -> None:
     endpointer = Endpointer(EndpointRule(pre_roll_ns=320 * MS))
     for number in range(1, 100):
-        endpointer.feed(_frame(number, loud=False), 0.1, lambda: False)
-    assert endpointer.feed(_frame(100, loud=True), 0.9, lambda: False) is Speaking.STARTED
+        endpointer.feed(_frame(number, loud=False), 0.1, Transcript("", complete=False))
+    assert endpointer.feed(_frame(100, loud=True), 0.9, Transcript("", complete=False)) is Speaking.STARTED
     assert len(endpointer.heard) == 10
 
 

@@ -71,10 +71,12 @@ async def open_conversation(
         hear=getattr(stt.local, "hear", None),
         rule=EndpointRule(
             complete_silence_ns=round(endpoint.complete_silence_ms * MS),
+            stable_ns=round(endpoint.stable_ms * MS),
             silence_ns=round(endpoint.silence_ms * MS),
             pre_roll_ns=round(endpoint.pre_roll_ms * MS),
             utterance_max_ns=round(endpoint.utterance_max_ms * MS),
             threshold=endpoint.threshold,
+            stop_threshold=endpoint.stop_threshold,
         ),
         manners=Manners(
             barge_in=voice.barge_in,

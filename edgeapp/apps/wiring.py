@@ -15,7 +15,9 @@ from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.record import AnyRecord, Sink
 from edgeapp.core.stage import Stage
-from edgeapp.models.store import path_of
+from edgeapp.models.catalogue import catalogue
+from edgeapp.models.store import manifest, path_of
+from edgeapp.models.verify import verify
 from edgeapp.observe.jsonl import JsonLines
 
 
@@ -39,8 +41,9 @@ class Parts:
         """Open the engine of a section. `where` is the section's name in the file, for errors."""
         module = _module(section.engine, where)
         values = dict(section.options)
-        if isinstance(values.get("model"), str):
-            values["model"] = str(_model(values["model"]))
+        for key in ("model", "voice"):
+            if isinstance(name := values.get(key), str):
+                values[key] = _from_store(name)
         options = settings.options(module.Options, values, where)
         return await self.stack.enter_async_context(module.load(options, self.lane(section.lane or where)))
 
@@ -97,6 +100,13 @@ def _module(engine: str, where: str) -> Any:
         ) from error
 
 
-def _model(name: str) -> Path:
-    """A path is a path; a bare name is a model of the store."""
-    return Path(name) if "/" in name or Path(name).exists() else path_of(name)
+def _from_store(name: str) -> str:
+    """The path of a model of the store, its files checked; anything else (a path, a server's own name) as it is.
+
+    Raises ConfigError for a model that is known but not here, or not whole.
+    """
+    for model in manifest():
+        if model.name == name:
+            verify(model)
+            return str(path_of(name))
+    return str(path_of(name)) if name in {each.name for each in catalogue()} else name

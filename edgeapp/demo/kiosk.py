@@ -19,12 +19,13 @@ from rich.table import Table
 from edgeapp import config as settings
 from edgeapp.apps.kiosk import open_conversation
 from edgeapp.apps.wiring import Parts, sink_of
-from edgeapp.core.events import MS
+from edgeapp.core.events import MS, SAMPLE_RATE_HZ
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.demo.pictures import waterfall
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.stall import StallMeter
 from edgeapp.observe.waterfall import Span, turn_spans
+from edgeapp.voice.conversation import Conversation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +104,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
         conversation = await open_conversation(config, parts, audio.speaker)
         listening = asyncio.create_task(conversation.listen(audio.heard()))
         async with StallMeter() as stalls:
-            held = await _converse(questions, audio, records, console)
+            held = await _converse(questions, audio, conversation, records, console)
         audio.hang_up()
         await listening
         audio.save(folder / "conversation.wav")
@@ -120,19 +121,24 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
 
 def _questions() -> list[Question]:
     """The recordings in the order of their index."""
-    import soundfile
+    from edgeapp.devices.files import read_sound
 
     index = tomllib.loads((QUESTIONS / "questions.toml").read_text(encoding="utf-8"))
     found = []
     for entry in index["questions"]:
-        samples, rate_hz = soundfile.read(QUESTIONS / entry["file"], dtype="int16")
-        last_voiced = round(entry["last_voiced_ms"] * rate_hz / 1000)
-        found.append(Question(entry["file"], entry["text"], entry["human"], samples, last_voiced))
+        last_voiced = round(entry["last_voiced_ms"] * SAMPLE_RATE_HZ / 1000)
+        found.append(
+            Question(entry["file"], entry["text"], entry["human"], read_sound(QUESTIONS / entry["file"]), last_voiced)
+        )
     return found
 
 
 async def _converse(
-    questions: list[Question], audio: VirtualAudio, records: list[AnyRecord], console: Console
+    questions: list[Question],
+    audio: VirtualAudio,
+    conversation: Conversation,
+    records: list[AnyRecord],
+    console: Console,
 ) -> list[Turn]:
     """Ask one question after the other; one of them over the reply before it."""
     asked: list[tuple[Question, int]] = []
@@ -143,7 +149,7 @@ async def _converse(
             asked.append((question, await audio.say(question.samples, question.last_voiced)))
             interrupt = number + 1 < len(questions) and questions[number + 1].file == _INTERRUPTING
             for _ in range(round(_TURN_LIMIT_S / _LOOK_S)):
-                if sum(isinstance(each, TurnRecord) for each in records) > number:
+                if not conversation.busy and _record_of(asked[-1][1], records):
                     break
                 if interrupt and audio.speaker.played_ns - played_ns > _SPOKEN_OVER_AFTER_NS:
                     break
@@ -151,12 +157,12 @@ async def _converse(
             progress.advance(bar)
             if not interrupt:
                 await asyncio.sleep(_PAUSE_S)
-    ended_turns = [each for each in records if isinstance(each, TurnRecord)]
-    return [Turn(question, at_ns, _record_of(at_ns, ended_turns)) for question, at_ns in asked]
+    return [Turn(question, at_ns, _record_of(at_ns, records)) for question, at_ns in asked]
 
 
-def _record_of(last_voiced_ns: int, turns: list[TurnRecord]) -> TurnRecord | None:
+def _record_of(last_voiced_ns: int, records: list[AnyRecord]) -> TurnRecord | None:
     """The turn that the conversation took for this question, by its time."""
+    turns = [each for each in records if isinstance(each, TurnRecord)]
     near = [turn for turn in turns if abs(turn.last_voiced_ns - last_voiced_ns) < 1_000 * MS]
     return min(near, key=lambda turn: abs(turn.last_voiced_ns - last_voiced_ns), default=None)
 

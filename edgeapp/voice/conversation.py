@@ -136,7 +136,7 @@ class Conversation:
             return
         if self._endpointer.heard:
             await self._listen_along((frame,))
-        event = self._endpointer.feed(frame, await self._vad(frame.samples), lambda: self._partial.complete)
+        event = self._endpointer.feed(frame, await self._vad(frame.samples), self._partial)
         if event is Speaking.STARTED:
             self._partial = Transcript("", complete=False)
             await self._listen_along(self._endpointer.heard)

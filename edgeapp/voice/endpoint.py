@@ -1,7 +1,7 @@
 """When a person starts and stops speaking: a rule over voice activity, silence and what was said so far.
 
 Pure: frames with a probability of speech go in, events come out. Two silences end a turn: a short one after words that
-form a finished sentence, a long one after words that do not. The short one counts frames without speech, because the
+form a finished sentence and have not changed for a while, a long one after any others. The short one counts frames without speech, because the
 closure of a final stop ("stock", "cost") is silent for one frame and no more. The long one counts from the last voiced
 sample, which is found inside the frames by energy, since the probability trails the voice by up to two frames.
 """
@@ -9,14 +9,13 @@ sample, which is found inside the frames by energy, since the probability trails
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Utterance
+from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Transcript, Utterance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +36,9 @@ class EndpointRule:
     complete_silence_ns: int = 64 * MS
     """Frames without speech that end a finished sentence."""
 
+    stable_ns: int = 256 * MS
+    """How long the finished sentence has stood: "how" sounds like "hello" for a moment."""
+
     silence_ns: int = 480 * MS
     """From the last voiced sample on, after anything else."""
 
@@ -47,7 +49,10 @@ class EndpointRule:
     """A longer one is taken as finished: the bound of the buffer."""
 
     threshold: float = 0.5
-    """The probability from which a frame is speech."""
+    """The probability from which speech begins."""
+
+    stop_threshold: float = 0.35
+    """The probability below which a frame of an utterance is silent."""
 
 
 class Speaking(Enum):
@@ -69,7 +74,8 @@ class Endpointer:
         """The number of the utterance under way, or of the last one."""
         self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // _FRAME_NS))
         self._frames: list[AudioChunk] = []  # bounded by utterance_max_ns
-        self._speech_frames = self._silent_frames = 0
+        self._speech_frames = self._silent_frames = self._stable_frames = 0
+        self._words = ""
         self._loudest = 0.0
         self._last_voiced_ns = 0
 
@@ -83,12 +89,12 @@ class Endpointer:
         """The frames of the utterance under way, pre-roll included."""
         return tuple(self._frames)
 
-    def feed(self, frame: AudioChunk, probability: float, complete: Callable[[], bool]) -> Speaking | Utterance:
-        """Take the next 512 samples. `complete` says whether the words so far form a finished sentence.
+    def feed(self, frame: AudioChunk, probability: float, words: Transcript) -> Speaking | Utterance:
+        """Take the next 512 samples, and the words that were recognised up to them.
 
         Returns the Utterance on the frame that ends it.
         """
-        speech = probability >= self.rule.threshold
+        speech = probability >= (self.rule.stop_threshold if self._frames else self.rule.threshold)
         if not self._frames:
             self._pre_roll.append(frame)
             if not speech:
@@ -96,19 +102,23 @@ class Endpointer:
             self.number += 1
             self._frames = list(self._pre_roll)
             self._pre_roll.clear()
-            self._speech_frames, self._silent_frames, self._loudest = 1, 0, 0.0
+            self._speech_frames, self._silent_frames, self._stable_frames = 1, 0, 0
+            self._words, self._loudest = "", 0.0
             self._find_last_voiced(frame)
             return Speaking.STARTED
         self._frames.append(frame)
         self._silent_frames = 0 if speech else self._silent_frames + 1
+        self._stable_frames = self._stable_frames + 1 if words.text == self._words else 1
+        self._words = words.text
         if speech:
             self._speech_frames += 1
             self._find_last_voiced(frame)
         if len(self._frames) * _FRAME_NS >= self.rule.utterance_max_ns:
             return self._end()
         enough = frame.ended_ns - self._last_voiced_ns >= self.rule.silence_ns
+        finished = words.complete and self._stable_frames * _FRAME_NS >= self.rule.stable_ns
         short = self._silent_frames * _FRAME_NS >= self.rule.complete_silence_ns
-        if not speech and (enough or (short and complete())):
+        if not speech and (enough or (short and finished)):
             return self._end()
         return Speaking.GOES_ON
 
