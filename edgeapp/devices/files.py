@@ -97,6 +97,7 @@ class VirtualSpeaker:
         self._recorded: list[_Sound] = []  # bounded by _RECORD_NS of sound
         self._recorded_ns = 0
         self._played_ns = 0
+        self._free_ns = 0  # when everything queued will have been heard
         self._cut = asyncio.Event()
 
     @property
@@ -110,13 +111,13 @@ class VirtualSpeaker:
 
     async def play(self, samples: Samples, sample_rate_hz: int) -> int:
         """Queue mono samples and return when the first of them becomes audible; waits while 30 s are queued."""
-        sound = _Sound(0, sample_rate_hz, np.array(samples, np.int16))
-        while self._end_ns() - now_ns() > _ROOM_NS:
-            await self._until_cut(self._end_ns() - _ROOM_NS)
-        start_ns = max(now_ns() + self.latency_ns, self._end_ns())
-        if len(sound.samples):
-            self._queue.append(_Sound(start_ns, sample_rate_hz, sound.samples))
-        return start_ns
+        while self._free_ns - now_ns() > _ROOM_NS:
+            await self._until_cut(self._free_ns - _ROOM_NS)
+        sound = _Sound(max(now_ns() + self.latency_ns, self._free_ns), sample_rate_hz, np.array(samples, np.int16))
+        if len(samples):
+            self._queue.append(sound)
+            self._free_ns = sound.end_ns
+        return sound.start_ns
 
     def cut(self) -> int:
         """Fall silent within one block and drop what is queued; returns what `played_ns` will stay at."""
@@ -126,23 +127,21 @@ class VirtualSpeaker:
             if count:
                 self._finish(_Sound(sound.start_ns, sound.rate_hz, sound.samples[:count]))
         self._queue.clear()
+        self._free_ns = min(self._free_ns, silent_ns)
         self._cut.set()
         self._cut = asyncio.Event()
         return max(played_ns, self._played_ns)
 
     async def drained(self) -> int:
         """Return `played_ns` when everything queued has been heard."""
-        while self._end_ns() > now_ns():
-            await self._until_cut(self._end_ns())
+        while self._free_ns > now_ns():
+            await self._until_cut(self._free_ns)
         return self.played_ns
 
     def recorded(self) -> list[_Sound]:
         """What has been heard so far, in order."""
         _ = self.played_ns
         return list(self._recorded)
-
-    def _end_ns(self) -> int:
-        return self._queue[-1].end_ns if self._queue else 0
 
     def _finish(self, sound: _Sound) -> None:
         took_ns = sound.end_ns - sound.start_ns
@@ -286,6 +285,8 @@ async def video_frames(path: Path, *, source: str = "", newest: bool = False) ->
                 number += 1
                 yield CameraFrame(pixels, due_ns, number, source or path.name, TimestampKind.FILE)
                 number += late
+            if not number:
+                raise ConfigError(f"{path} holds no picture that can be decoded: save it again")
             if number < stated:
                 raise DeviceError(f"{path} breaks off after frame {number} of {stated}: copy it again")
         finally:
