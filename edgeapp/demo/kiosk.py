@@ -121,14 +121,14 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
 
 def _questions() -> list[Question]:
     """The recordings in the order of their index."""
-    from edgeapp.devices.files import read_sound
+    from edgeapp.devices.files import read_clip
 
     index = tomllib.loads((QUESTIONS / "questions.toml").read_text(encoding="utf-8"))
     found = []
     for entry in index["questions"]:
         last_voiced = round(entry["last_voiced_ms"] * SAMPLE_RATE_HZ / 1000)
         found.append(
-            Question(entry["file"], entry["text"], entry["human"], read_sound(QUESTIONS / entry["file"]), last_voiced)
+            Question(entry["file"], entry["text"], entry["human"], read_clip(QUESTIONS / entry["file"]), last_voiced)
         )
     return found
 
