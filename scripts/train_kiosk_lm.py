@@ -213,10 +213,9 @@ def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
         [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(m, special=True) for m in MARKERS if m != TOOL])
     trainer = trainers.BpeTrainer(
         vocab_size=vocab,
-        special_tokens=[AddedToken(marker, special=marker != TOOL, lstrip=marker == TOOL) for marker in MARKERS],
+        special_tokens=[AddedToken(marker, special=True) for marker in MARKERS],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -226,7 +225,16 @@ def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
         texts += facts(dialogue.content).replace("\n", "\n ").split("\n")
         texts += [f" {text}" for turn in dialogue.turns for text in (turn.question, turn.answer)]
     tokenizer.train_from_iterator(texts, trainer)
-    return tokenizer
+    return _with_tool_as_text(tokenizer)
+
+
+def _with_tool_as_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Keep `<tool>` in decoded replies: the trainer makes every token that it is given a skipped one."""
+    table = json.loads(tokenizer.to_str())
+    for token in table["added_tokens"]:
+        if token["content"] == TOOL:
+            token |= {"special": False, "lstrip": False}
+    return Tokenizer.from_str(json.dumps(table))
 
 
 def encode(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int], list[int]]:
@@ -431,7 +439,7 @@ def _resume(path: Path, model: KioskLm, steppers: list[Any]) -> Progress:
 def export(work: Path, out: Path) -> None:
     """The last checkpoint as CTranslate2 int8, with its tokenizer and the learning curve."""
     state = torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")
-    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    tokenizer = _with_tool_as_text(Tokenizer.from_file(str(work / "tokenizer.json")))
     out.mkdir(parents=True, exist_ok=True)
     spec = _specification(Shape(**state["shape"]), {key: value.numpy() for key, value in state["model"].items()})
     spec.register_vocabulary([tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())])

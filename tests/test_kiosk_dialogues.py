@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
@@ -13,6 +14,7 @@ import make_kiosk_dialogues as make  # type: ignore[import-not-found]
 from kiosk_phrasings import HELD_NOUNS, HELD_PHRASINGS, PHRASINGS  # type: ignore[import-not-found]
 
 from edgeapp.voice.content import ZONES, Content, Hours, Item, QcCounts, facts
+from edgeapp.voice.prompt import prefix, render
 
 SHOP = Content(
     name="Miller Tools",
@@ -85,3 +87,16 @@ def test_a_prompt_carries_the_turns_before_it() -> None:
     prompt = dialogue.prompt(2)
     assert [question for question, _ in prompt.turns] == [turn.question for turn in dialogue.turns[:2]]
     assert prompt.question == dialogue.turns[2].question
+
+
+def test_training_and_runtime_read_the_same_tokens() -> None:
+    tokenizer = Tokenizer.from_file(str(Path(__file__).parent.parent / "models" / "kiosk-lm" / "tokenizer.json"))
+    dialogue = make.make_dialogue(random.Random("1"))
+    prompt = dialogue.prompt(3)
+
+    def tokens(text: str) -> list[str]:
+        return list(tokenizer.encode(text, add_special_tokens=False).tokens)
+
+    assert tokens(prefix(prompt)) + tokens(render(prompt).removeprefix(prefix(prompt))) == tokens(render(prompt))
+    assert tokens(prefix(prompt))[-1] == "<live>"
+    assert tokenizer.decode(tokenizer.encode(' <tool> {"name"').ids).strip() == '<tool> {"name"'
