@@ -53,14 +53,13 @@ class Talk:
                 stt=stage("stt", hears),
                 llm=stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",)))),
                 tts=stage("tts", await engine(tts or fake.Options(kind="tts"))),
-                speaker=self.mouth,
                 system=lambda: "facts",
                 budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
                 sink=self.records.append,
                 hear=hears[0].hear,  # type: ignore[attr-defined]
                 manners=manners,
             )
-            await self.conversation.listen(microphone(*segments))
+            await self.conversation.listen(microphone(*segments), self.mouth)
         return [each for each in self.records if isinstance(each, TurnRecord)]
 
     @property

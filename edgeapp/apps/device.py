@@ -33,12 +33,12 @@ async def device(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
+        conversation = await open_conversation(config, parts, live)
         mouth = await stack.enter_async_context(
             speaker.open_speaker(
                 speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
             )
         )
-        conversation = await open_conversation(config, parts, mouth, live)
         ear = await stack.enter_async_context(
             microphone.open_microphone(
                 microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
@@ -46,4 +46,4 @@ async def device(config: settings.Config) -> None:
         )
         async with asyncio.TaskGroup() as forever:
             forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say))
-            forever.create_task(conversation.listen(ear))
+            forever.create_task(conversation.listen(ear, mouth))

@@ -15,7 +15,6 @@ from edgeapp.voice.content import Content, facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import EndpointRule
 from edgeapp.voice.grammar import kiosk_grammar
-from edgeapp.voice.speaker import Speaker
 
 BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
@@ -27,29 +26,30 @@ async def kiosk(config: settings.Config) -> None:
     audio = config.audio
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
+        conversation = await open_conversation(config, parts)
         mouth = await stack.enter_async_context(
             speaker.open_speaker(
                 speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
             )
         )
-        conversation = await open_conversation(config, parts, mouth)
         ear = await stack.enter_async_context(
             microphone.open_microphone(
                 microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
             )
         )
-        await conversation.listen(ear)
+        await conversation.listen(ear, mouth)
 
 
 async def open_conversation(
     config: settings.Config,
     parts: Parts,
-    mouth: Speaker,
     live: Callable[[Content], Content] = lambda content: content,
 ) -> Conversation:
     """The stages of one voice, ready to listen. `live` brings the content up to date before each reply."""
     voice = config.voice
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
+    shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
+    budget = Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()})
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
@@ -57,16 +57,14 @@ async def open_conversation(
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts(live(content)))
-    shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
     endpoint = voice.endpoint
     return Conversation(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
         llm=llm,
         tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
-        speaker=mouth,
         system=lambda: facts(live(content)),
-        budget=Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()}),
+        budget=budget,
         sink=parts.sink,
         hear=getattr(stt.local, "hear", None),
         rule=EndpointRule(

@@ -26,8 +26,8 @@ async def idle(seconds: float) -> dict[str, float]:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
         audio = VirtualAudio(block_samples=256)
-        conversation = await open_conversation(config, parts, audio.speaker)
-        listening = asyncio.create_task(conversation.listen(audio.heard()))
+        conversation = await open_conversation(config, parts)
+        listening = asyncio.create_task(conversation.listen(audio.heard(), audio.speaker))
         await asyncio.sleep(1.0)  # the first second still belongs to opening
         started_ns, worked_s = now_ns(), process_time()
         await asyncio.sleep(seconds)

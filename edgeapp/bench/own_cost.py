@@ -87,11 +87,10 @@ async def own_costs_ms(*, turns: int) -> list[float]:
             stt=stage("stt", stt),
             llm=stage("llm", await engine("llm", texts=("there.",))),
             tts=stage("tts", await engine("tts")),
-            speaker=_Mute(),
             system=lambda: "facts",
             budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
             sink=sink,
             hear=stt[0].hear,
         )
-        await conversation.listen(speak())
+        await conversation.listen(speak(), _Mute())
     return costs_ms

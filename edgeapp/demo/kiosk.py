@@ -101,8 +101,8 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, records.append))
         audio = VirtualAudio(block_samples=256)
-        conversation = await open_conversation(config, parts, audio.speaker)
-        listening = asyncio.create_task(conversation.listen(audio.heard()))
+        conversation = await open_conversation(config, parts)
+        listening = asyncio.create_task(conversation.listen(audio.heard(), audio.speaker))
         async with StallMeter() as stalls:
             held = await _converse(questions, audio, conversation, records, console)
         audio.hang_up()

@@ -92,7 +92,6 @@ class Conversation:
         stt: Stage[Utterance, Transcript],
         llm: Stage[Prompt, Stream[str]],
         tts: Stage[Clause, Stream[Speech]],
-        speaker: Speaker,
         system: Callable[[], str],
         budget: Budget,
         sink: Sink,
@@ -102,11 +101,12 @@ class Conversation:
     ) -> None:
         """`system` gives the facts for the next prompt; `hear` is the recogniser's own, if it listens along."""
         self._vad, self._stt, self._llm, self._tts = vad, stt, llm, tts
-        self._speaker, self._system, self._budget, self._sink = speaker, system, budget, sink
+        self._system, self._budget, self._sink = system, budget, sink
         self._hear, self._manners = hear, manners
         self._endpointer, self._framer = Endpointer(rule), Framer()
         self._partial = Transcript("", complete=False)
         self._turn: asyncio.Task[None] | None = None
+        self._speaker: Speaker
         self.history: deque[tuple[str, str]] = deque(maxlen=manners.history_turns)
 
     @property
@@ -114,12 +114,13 @@ class Conversation:
         """Is a turn being answered?"""
         return self._turn is not None and not self._turn.done()
 
-    async def listen(self, heard: AsyncIterable[AudioChunk]) -> None:
-        """Take the microphone's audio until it ends, then let the last reply finish.
+    async def listen(self, heard: AsyncIterable[AudioChunk], speaker: Speaker) -> None:
+        """Take the microphone's audio until it ends, answer through `speaker`, then let the last reply finish.
 
         A cancel ends the turn under way and writes its record.
         """
         self._vad.reset()
+        self._speaker = speaker
         try:
             async for chunk in heard:
                 for frame in self._framer.feed(chunk):
