@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -264,7 +264,7 @@ def _at_our_rate(sound: _Sound) -> _Sound:
     return _Sound(sound.start_ns, SAMPLE_RATE_HZ, soxr.resample(sound.samples, sound.rate_hz, SAMPLE_RATE_HZ))
 
 
-async def video_frames(path: Path, *, source: str = "", newest: bool = False) -> AsyncIterator[CameraFrame]:
+async def video_frames(path: Path, *, source: str = "", newest: bool = False) -> AsyncGenerator[CameraFrame, None]:
     """Give a video's frames (or one picture) at the video's own pace, decoded one ahead in a thread.
 
     `at_ns` is when the frame was due, so a reader who comes late gets frames that are already old; with `newest` it
