@@ -33,7 +33,7 @@ class ScriptedCapture:
         self.frames, self.then, self.stamp_ms, self.gate = frames, then, stamp_ms, gate
         self.given = 0
         self.released = threading.Event()
-        self.hung = threading.Event()
+        self.hanging, self.hung = threading.Event(), threading.Event()
 
     def grab(self) -> bool:
         if self.gate and self.given:
@@ -42,6 +42,7 @@ class ScriptedCapture:
             self.given += 1
             return True
         if self.then == "hang":
+            self.hanging.set()
             assert self.hung.wait(BOUND_S)
         return self.then == "repeat"
 
@@ -194,6 +195,7 @@ async def test_closing_does_not_wait_for_a_driver_that_hangs() -> None:
     capture = ScriptedCapture(1, "hang", no_stamp)
     async with asyncio.timeout(BOUND_S), open_camera(options(), Opener(capture)) as camera:
         await take(camera, 1)
+        assert await asyncio.to_thread(capture.hanging.wait, BOUND_S)
     assert not capture.released.is_set()
     capture.hung.set()
     assert capture.released.wait(BOUND_S), "the thread that was left behind still lets the device go"
