@@ -39,6 +39,31 @@ from edgeapp.voice.content import DAYS, ZONES, Content, Hours, Item, QcCounts, f
 UNKNOWN = "I am sorry, I do not know that."
 CANNOT = "I am sorry, I can not help with that."
 WHICH_DAY = "Which day do you mean?"
+ONSETS = (
+    *"bcdfghjklmnpqrstvwyz",
+    "br",
+    "ch",
+    "cl",
+    "cr",
+    "dr",
+    "fl",
+    "gr",
+    "pl",
+    "pr",
+    "qu",
+    "sh",
+    "sl",
+    "sp",
+    "st",
+    "th",
+    "tr",
+)
+VOWELS = (*"aeiou", "ai", "ea", "ee", "ie", "oo", "ou", "y")
+ENDS = (
+    "", "l", "m", "n", "r", "s", "t", "x", "k", "sh", "nd", "nt", "rk", "ck", "ng", "er", "le", "ll", "ss", "lt", "mp", "ft",
+    "ton", "ner", "let", "ing", "or", "el", "age", "ge", "ce", "ver", "ster", "band", "man", "bar", "pin",
+)  # fmt: skip
+PLACES = ("line", "oven", "belt", "press", "motor", "spindle", "tank", "room", "window", "camera", "pump", "robot")
 ITEM_INTENTS = ("where", "price", "in_stock", "how_many")
 QC_INTENTS = ("qc_failed", "qc_passed", "qc_not_inspected")
 
@@ -122,45 +147,12 @@ def make_content(rng: random.Random, plan: Plan = TRAIN) -> Content:
 
 
 def make_word(rng: random.Random) -> str:
-    """A made-up word of two or three syllables."""
-    onsets = [
-        "b",
-        "c",
-        "d",
-        "f",
-        "g",
-        "h",
-        "j",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "r",
-        "s",
-        "t",
-        "v",
-        "w",
-        "z",
-        "br",
-        "ch",
-        "cl",
-        "cr",
-        "dr",
-        "fl",
-        "gr",
-        "pl",
-        "pr",
-        "sh",
-        "sl",
-        "sp",
-        "st",
-        "th",
-        "tr",
-    ]
-    ends = ["", "l", "m", "n", "r", "s", "t", "x", "k", "sh", "nd", "nt", "rk", "ck", ""]
-    syllables = [rng.choice(onsets) + rng.choice("aeiou") for _ in range(rng.randint(1, 2))]
-    return "".join(syllables) + rng.choice(onsets) + rng.choice("aeiou") + rng.choice(ends)
+    """A made-up word: syllables, or the halves of two real words, so that any piece of a word may meet any other."""
+    if rng.random() < 0.4:
+        first, last = rng.choice(NOUNS).split()[0], rng.choice(NOUNS).split()[-1]
+        return first[: rng.randint(1, len(first))] + last[-rng.randint(1, len(last)) :]
+    syllables = [rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 3))]
+    return "".join(syllables) + rng.choice(ENDS)
 
 
 def make_name(rng: random.Random, plan: Plan = TRAIN) -> str:
@@ -169,13 +161,13 @@ def make_name(rng: random.Random, plan: Plan = TRAIN) -> str:
         nouns = HELD_NOUNS if plan.held_names and rng.random() < 0.6 else NOUNS
         adjectives = HELD_ADJECTIVES if plan.held_names and rng.random() < 0.3 else ADJECTIVES
         kind = rng.random()
-        if kind < 0.35:
+        if kind < 0.25:
             name = rng.choice(nouns)
-        elif kind < 0.7:
+        elif kind < 0.55:
             name = f"{rng.choice(adjectives)} {rng.choice(nouns)}"
-        elif kind < 0.85:
+        elif kind < 0.75:
             name = make_word(rng)
-        elif kind < 0.95:
+        elif kind < 0.88:
             name = f"{make_word(rng)} {rng.choice(nouns)}"
         else:
             name = f"{rng.choice(adjectives)} {make_word(rng)}"
@@ -238,7 +230,7 @@ def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -
         zone = rng.choice(tuple(content.zones) or ZONES) if rng.random() < 0.7 else rng.choice(ZONES)
         answer = answers(content, "zone", zone)
         return _finish(rng, plan, "zone", {"zone": zone}, answer, answer == UNKNOWN), None
-    if roll < 0.90:
+    if roll < 0.88:
         intent = rng.choice(QC_INTENTS)
         answer = answers(content, intent, "")
         if content.qc and plan.noise and rng.random() < 0.15:
@@ -265,14 +257,14 @@ def _item_turn(rng: random.Random, plan: Plan, content: Content) -> tuple[Turn, 
 
 def _other_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
     roll = rng.random()
-    if roll < 0.38:
+    if roll < 0.33:
         question = rng.choice(HELD_OFF_TOPIC if plan.held_phrasings else OFF_TOPIC)
         if not plan.held_phrasings and rng.random() < 0.5:
             question = rng.choice(OFF_TOPIC_FORMS).format(rng.choice((rng.choice(NOUNS), make_word(rng))))
         return Turn("off_topic", expand(rng, question), CANNOT, absent=True)
-    if roll < 0.68:
+    if roll < 0.70:
         return _tool_turn(rng, plan)
-    if roll < 0.74:
+    if roll < 0.76:
         return _finish(rng, plan, "which_day", {}, WHICH_DAY, False)
     intent = rng.choice(tuple(SMALL_TALK))
     return _finish(rng, plan, intent, {}, SMALL_TALK[intent].format(name=content.name), False)
@@ -289,11 +281,7 @@ OFF_TOPIC_FORMS = (
 def _tool_turn(rng: random.Random, plan: Plan) -> Turn:
     roll = rng.random()
     if roll < 0.7:
-        place = rng.choice(
-            ("line", "oven", "belt", "press", "motor", "spindle", "tank", "room", "window", "camera", "pump")
-        )
-        if rng.random() < 0.4:
-            place = make_name(rng, plan)
+        place = rng.choice(PLACES)
         quantity = rng.choice(QUANTITIES)
         call = tool_call("read_sensor", quantity=quantity, place=place)
         return _finish(rng, plan, "sensor", {"quantity": quantity, "place": place}, call, False)

@@ -32,12 +32,16 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from edgeapp.core.events import Prompt
-from edgeapp.voice.content import facts
+from edgeapp.voice.content import ZONES, facts
 from edgeapp.voice.prompt import BOS, BOT, END, MARKERS, PAD, TOOL, USER, prefix, render
 
 CONTEXT = 1024  # tokens a position is defined for; training sees up to about 700
 ROTARY = 16  # of the 48 values of a head tell the distance; the other 32 compare contents, however far apart
 ROPE_BASE = 10000.0
+PHRASES = (  # one token each, so that the value stands right behind the name in a fact and in its answer
+    *(f" {zone}" for zone in ZONES), " is at the", " is in stock,", " is sold out", ", open from", ", closed",
+    " passed today,", " failed today,", " not inspected today,",
+)  # fmt: skip
 LOG_EVERY = 20  # steps
 CHECK_EVERY_S = 300  # seconds between checkpoints with accuracy on unseen dialogues
 
@@ -225,6 +229,7 @@ def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
         texts += facts(dialogue.content).replace("\n", "\n ").split("\n")
         texts += [f" {text}" for turn in dialogue.turns for text in (turn.question, turn.answer)]
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken(phrase, special=False, normalized=False) for phrase in PHRASES])
     return _with_tool_as_text(tokenizer)
 
 
