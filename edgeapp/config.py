@@ -72,10 +72,13 @@ class Voice(Section, frozen=True):
     endpoint: Endpoint = Endpoint()
     vad: Engine = Engine(engine="vad_silero", bound_ms=5.0)
     stt: Stage = Stage(engine="stt_pocketsphinx", bound_ms=10.0)
-    llm: Stage = Stage(engine="llm_ctranslate2", bound_ms=60.0, options={"model": "kiosk-lm"})
+    llm: Stage = Stage(engine="llm_ctranslate2", bound_ms=60.0, options={"model": "kiosk-lm", "resident": False})
     tts: Stage = Stage(engine="tts_espeak", bound_ms=20.0)
     content: str = ""
     """The kiosk's content file; empty is the one that ships."""
+
+    facts_per_question: int = 4
+    """How many of the content's facts stand in the prompt; 0 is all of them, which an engine can keep resident."""
 
     barge_in: bool = False
     """Let people interrupt. Only with a headset, a directional microphone or echo cancellation."""

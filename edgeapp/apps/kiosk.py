@@ -15,6 +15,7 @@ from edgeapp.voice.content import Content, facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import EndpointRule
 from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.relevance import relevant
 
 BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
@@ -48,6 +49,11 @@ async def open_conversation(
     """The stages of one voice, ready to listen. `live` brings the content up to date before each reply."""
     voice = config.voice
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
+
+    def facts_of(question: str) -> str:
+        every = facts(live(content))
+        return relevant(every, question, voice.facts_per_question) if voice.facts_per_question else every
+
     shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
     budget = Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()})
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
@@ -56,14 +62,14 @@ async def open_conversation(
         await stt.local.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     if hasattr(llm.local, "probe"):
-        await llm.local.probe(facts(live(content)))
+        await llm.local.probe(facts_of("hello"))
     endpoint = voice.endpoint
     return Conversation(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
         llm=llm,
         tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
-        system=lambda: facts(live(content)),
+        system=facts_of,
         budget=budget,
         sink=parts.sink,
         hear=getattr(stt.local, "hear", None),

@@ -53,6 +53,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     context_tokens: int = 0
     """The bound of prompt and reply together; 0 takes the one of `chat.json`."""
 
+    resident: bool = True
+    """Keep the part of the prompt before its seam computed between calls; off where it changes with every question."""
+
     max_prefixes: int = 8
     """How many different resident prefixes are kept before the cache is emptied."""
 
@@ -76,6 +79,7 @@ class CTranslate2Llm:
         self._tokenizer = tokenizer
         self._make = make
         self._bite_tokens = options.bite_tokens
+        self._keep = options.resident
         self._max_prefixes = options.max_prefixes
         self._context_tokens = options.context_tokens or chat.context_tokens
         self._head_text = ""
@@ -129,10 +133,10 @@ class CTranslate2Llm:
             # The callback owns nothing but `emit`: CTranslate2 drops it in its worker thread, and a generator whose last
             # owner it were would end there, waiting for itself, which aborts the process.
             try:
-                self._ready(head).generate_batch(
-                    [tokens],
-                    static_prompt=head,
-                    cache_static_prompt=True,
+                self._ready(head if self._keep else []).generate_batch(
+                    [tokens if self._keep else head + tokens],
+                    static_prompt=head if self._keep else None,
+                    cache_static_prompt=self._keep,
                     include_prompt_in_result=False,
                     beam_size=1,
                     sampling_topk=1,

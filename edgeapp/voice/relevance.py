@@ -1,0 +1,39 @@
+"""Which facts a small model gets to read for one question: those that share words with it.
+
+A model of a few million parameters reads four lines better than forty, and a shop with hundreds of items would not fit its
+prompt. Words in common decide, rare ones more than frequent ones (Sparck Jones 1972: inverse document frequency).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from math import log
+from typing import Final
+
+_WORD = re.compile(r"[a-z0-9']+")
+
+FACTS_MOST: Final = 4
+"""How many lines are kept, the first one (the kiosk's name) not counted."""
+
+
+def relevant(facts: str, question: str, most: int = FACTS_MOST) -> str:
+    """Keep of `facts` (one fact a line, an empty line, the live lines) what the question is about, in the same order.
+
+    The first line and the live lines always stay. A line that shares less than half as much as the best one goes.
+    """
+    fixed, _, live = facts.partition("\n\n")
+    name, *lines = fixed.split("\n")
+    words = [set(_words(line)) for line in lines]
+    seen = Counter(word for each in words for word in each)
+    asked = set(_words(question))
+
+    scores = [sum(log(1 + len(lines) / seen[word]) for word in asked & each) for each in words]
+    enough = max(scores, default=0.0) / 2
+    best = sorted(range(len(lines)), key=lambda number: (-scores[number], number))[:most]
+    kept = [lines[number] for number in sorted(best) if scores[number] > 0 and scores[number] >= enough]
+    return "\n".join([name, *kept]) + "\n\n" + live
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
