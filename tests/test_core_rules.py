@@ -88,6 +88,15 @@ def test_the_share_is_never_below_what_was_seen(took_ms: list[int], limit_ms: in
     assert latency.bound_ns(0.999) >= max(took_ms) * MS
 
 
+@pytest.mark.parametrize("count", [3, 3_000])
+def test_a_bound_is_never_below_a_wait_that_was_given_up(count: int) -> None:
+    latency = Latency(prior_ns=0)
+    for _ in range(count):
+        latency.took(0, 20 * MS)
+        latency.gave_up(0, 120 * MS)
+    assert 120 * MS <= latency.bound_ns(0.999) < 130 * MS
+
+
 # Link
 
 

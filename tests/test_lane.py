@@ -52,6 +52,17 @@ async def test_a_released_promise_frees_the_lane_at_once() -> None:
     assert await large == 50
 
 
+async def test_a_released_promise_does_not_strand_the_work_that_waits_in_it() -> None:
+    lane = Lane("gpu")
+    first = asyncio.create_task(_timed(lane, 10))
+    await asyncio.sleep(0.001)
+    slot = lane.reserve(20 * MS, 5 * MS)
+    waiting = asyncio.create_task(_timed(lane, 5, slot=slot))
+    await asyncio.sleep(0.001)
+    lane.release(slot)
+    assert (await first, await waiting) == (10, 15)
+
+
 async def test_the_last_slot_is_found_backwards_through_promises() -> None:
     lane = Lane("gpu")
     assert lane.latest_ns(0, 20 * MS, 80 * MS) == 80 * MS

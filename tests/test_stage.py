@@ -136,3 +136,31 @@ async def test_a_remote_that_stays_silent_after_local_failed_ends_within_its_pat
     with pytest.raises(BackendError):
         await bench.ask()
     assert now_ns() == 700 * MS
+
+
+async def test_a_breaker_closes_although_local_cannot_meet_any_due_time() -> None:
+    """There is no window before local has to start; a shadow that answers by the due time is good all the same."""
+    bench = Bench([(10, "error")] * 3 + [(30, "ok")], local_ms=280)
+    bench.stage.took.prior_ns = 300 * MS
+    for _ in range(8):
+        await bench.ask()
+        await asyncio.sleep(1)
+    assert not bench.link.open
+    await bench.stage.aclose()
+
+
+async def test_a_local_run_that_lost_is_evidence_of_how_long_local_takes() -> None:
+    bench = Bench([(260, "ok")], local_ms=150)
+    assert await bench.ask() == ("remote", 260)  # local began at 138 and was given up after 122 ms
+    assert bench.stage.bound_ns >= 122 * MS
+
+
+async def test_a_bug_is_recorded_by_its_kind_and_not_by_its_words() -> None:
+    async def bug(_: str) -> str:
+        raise KeyError("what a person said")
+
+    bench = Bench(None)
+    bench.stage.local = bug
+    with pytest.raises(KeyError):
+        await bench.ask()
+    assert bench.last.error == "KeyError"

@@ -124,8 +124,8 @@ class Lane:
         return slot
 
     def release(self, slot: Slot) -> None:
-        """The promise is not needed any more; idempotent, and nothing happens to work that already started."""
-        if slot in self._slots:
+        """The promise is not needed any more; idempotent, and nothing happens to work that waits in it or has started."""
+        if slot in self._slots and slot.turn is None:
             self._slots.remove(slot)
             self._advance()
 

@@ -19,6 +19,7 @@ _EDGE_NS: Final = [round(_FIRST_NS * 1.05**n) for n in range(_BUCKETS)]
 _Z: Final = 1.645  # one-sided 95 %
 _INDEPENDENT: Final = 1 / 3  # neighbouring round trips resemble each other: lag-1 correlation about 0.5
 _RESCALE: Final = 2.0**60
+_NOTHING: Final = 1e-9  # a share of the evidence that has aged away
 _FORGOTTEN: Final = 500  # half-lives after which nothing is left of old evidence
 
 
@@ -103,16 +104,18 @@ class Latency:
     def bound_ns(self, coverage: float) -> int:
         """The duration that a share `coverage` of the work stays within.
 
-        With fewer samples than can show that share, the larger of the prior and the longest duration seen.
+        With fewer samples than can show that share, the larger of the prior and the longest duration seen. A wait that was
+        given up counts as seen: the duration is at least that long.
         """
-        curve = self._curve()
+        if not self._weight:
+            return self.prior_ns
+        seen = np.flatnonzero(self._ended + self._gave_up > self._weight * _NOTHING)
+        longest_ns = _EDGE_NS[int(seen[-1])]
         missing = 1 - coverage
-        enough = self._weight > 0 and self._weight**2 / self._weight_squared * missing >= 1
-        limit = missing if enough else 1e-9
-        for edge_ns, longer in zip(_EDGE_NS, curve, strict=True):
-            if longer <= limit:
-                return edge_ns if enough else max(edge_ns, self.prior_ns)
-        return self.prior_ns if not self._weight else _EDGE_NS[-1]
+        if self._weight**2 / self._weight_squared * missing < 1:
+            return max(longest_ns, self.prior_ns)
+        within = (edge_ns for edge_ns, longer in zip(_EDGE_NS, self._curve(), strict=True) if longer <= missing)
+        return next(within, max(longest_ns, self.prior_ns))
 
     def _curve(self) -> list[float]:
         """P(longer than each bucket's upper edge)."""

@@ -39,7 +39,7 @@ class Record:
 
     payload_bytes: int = 0
     error: str = ""
-    """Empty, `cancelled`, or what failed."""
+    """Empty, `cancelled`, what failed, or the kind of a bug."""
 
     @property
     def late_ns(self) -> int:

@@ -93,6 +93,9 @@ class Stage(Generic[In, Out]):
         except asyncio.CancelledError:
             error = "cancelled"
             raise
+        except Exception as bug:
+            error = type(bug).__name__  # its text may hold what a person said
+            raise
         finally:
             self._sink(
                 Record(
@@ -141,6 +144,10 @@ class Stage(Generic[In, Out]):
         try:
             with claiming(slot):
                 value = await self.local(request)
+        except asyncio.CancelledError:
+            if slot.started_ns is not None:  # without these, only runs that beat the remote would be known
+                self.took.gave_up(now_ns(), now_ns() - slot.started_ns)
+            raise
         finally:
             self.lane.release(slot)
         self._label = slot.label or self._label
@@ -179,7 +186,9 @@ class Stage(Generic[In, Out]):
         assert self._remote
         assert self._link
         sent_ns = now_ns()
-        window_ns = max(it.due_ns - self.bound_ns, it.now_ns) - it.now_ns
+        window_ns = it.due_ns - self.bound_ns - it.now_ns
+        if window_ns <= 0:  # local cannot make it: an answer is of use until the due time
+            window_ns = it.due_ns - it.now_ns
         try:
             async with asyncio.timeout_at((sent_ns + _SHADOW_LIMIT_NS) / 1e9):
                 value = await self._remote(request)
