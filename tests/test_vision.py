@@ -43,9 +43,11 @@ def _frame(number: int, at_ns: int) -> CameraFrame:
     return CameraFrame(np.zeros((4, 4, 3), np.uint8), at_ns, number, "belt", TimestampKind.FILE)
 
 
-async def _line(options: fake.Options, *at_ms: float, handed_late_ms: float = 0) -> list[Verdict]:
+async def _line(
+    options: fake.Options, *at_ms: float, handed_late_ms: float = 0, records: list[AnyRecord] | None = None
+) -> list[Verdict]:
     """Frames captured at these times, handed over so much later; their verdicts in frame order."""
-    records: list[AnyRecord] = []
+    records = [] if records is None else records
     given: list[Verdict] = []
     lane = Lane("gpu")
 
@@ -110,10 +112,14 @@ async def test_a_timestamp_that_does_not_advance_is_not_a_pass() -> None:
     assert [each.outcome for each in verdicts] == [Outcome.PASS, Outcome.NOT_INSPECTED, Outcome.PASS]
 
 
-async def test_stopping_the_line_ends_the_inspections_under_way() -> None:
-    line = asyncio.create_task(_line(_script(takes_ms=100), 0, 10_000))
+async def test_stopping_the_line_ends_the_inspections_under_way_with_a_verdict() -> None:
+    records: list[AnyRecord] = []
+    line = asyncio.create_task(_line(_script(takes_ms=100), 0, 10_000, records=records))
     await asyncio.sleep(0.050)
     line.cancel()
     with pytest.raises(asyncio.CancelledError):
         await line
     assert now_ns() == 50 * MS
+    (verdict,) = [each for each in records if isinstance(each, Verdict)]
+    assert (verdict.outcome, verdict.frame_number) == (Outcome.NOT_INSPECTED, 1)
+    assert "was ended before an answer came" in verdict.why

@@ -37,29 +37,38 @@ class Inspection:
         advanced = self._last_at_ns is None or frame.at_ns > self._last_at_ns
         self._last_at_ns = max(frame.at_ns, self._last_at_ns or frame.at_ns)
         seen: Detections | None = None
-        if not advanced:
-            outcome, why = Outcome.NOT_INSPECTED, "the camera's timestamp did not advance"
-        elif self._in_flight >= _IN_FLIGHT_MAX:
-            outcome, why = (
-                Outcome.NOT_INSPECTED,
-                f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting",
-            )
-        else:
-            self._in_flight += 1
-            try:
-                async with asyncio.timeout_at((due_ns - _DECIDE_NS) / 1e9):
-                    seen = await self._detect(frame, due_ns=due_ns, of=f"{frame.source} {frame.number}")
+        outcome, why = Outcome.NOT_INSPECTED, "the inspection was ended before an answer came"
+        try:
+            if not advanced:
+                why = "the camera's timestamp did not advance"
+            elif self._in_flight >= _IN_FLIGHT_MAX:
+                why = f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting"
+            else:
+                seen = await self._look(frame, due_ns)
                 outcome, why = judge(seen, self._rule)
-            except TimeoutError:
-                outcome, why = Outcome.NOT_INSPECTED, "no answer from the detector by the due time"
-            except BackendError as failure:
-                outcome, why = Outcome.NOT_INSPECTED, f"the detector failed: {failure}"
-            finally:
-                self._in_flight -= 1
+        except TimeoutError:
+            why = "no answer from the detector by the due time"
+        except BackendError as failure:
+            why = f"the detector failed: {failure}"
+        finally:  # a part in flight when the station is stopped gets its verdict too
+            verdict = self._verdict(frame, due_ns, outcome, why, seen)
+            self._sink(verdict)
+        return verdict
+
+    async def _look(self, frame: CameraFrame, due_ns: int) -> Detections:
+        self._in_flight += 1
+        try:
+            async with asyncio.timeout_at((due_ns - _DECIDE_NS) / 1e9):
+                return await self._detect(frame, due_ns=due_ns, of=f"{frame.source} {frame.number}")
+        finally:
+            self._in_flight -= 1
+
+    @staticmethod
+    def _verdict(frame: CameraFrame, due_ns: int, outcome: Outcome, why: str, seen: Detections | None) -> Verdict:
         decided_ns = now_ns()
         if decided_ns > due_ns and outcome is not Outcome.NOT_INSPECTED:
             outcome, why = Outcome.NOT_INSPECTED, f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
-        verdict = Verdict(
+        return Verdict(
             outcome=outcome,
             why=why,
             source=frame.source,
@@ -70,8 +79,6 @@ class Inspection:
             boxes=seen.boxes if seen else (),
             model=seen.model if seen else "",
         )
-        self._sink(verdict)
-        return verdict
 
 
 async def watch(
