@@ -18,20 +18,23 @@ def explain(what: str, path: Path) -> None:
     """
     of = f"turn {what}" if what.isdigit() else what
     calls: list[Record] = []
+    under_way: list[Record] = []  # calls of this session whose turn or frame has not ended
     end: TurnRecord | Verdict | None = None
     known: list[str] = []
-    fresh = True
-    for line in read(path):
-        kind, fields = line.pop("kind"), line
-        if kind == "session":
-            known, fresh = [], True
-        elif kind == "call" and fields["of"] == of:
-            calls = ([] if fresh and end is not None else calls) + [Record(**fields)]
-            fresh = False
-        elif kind in {"turn", "verdict"}:
-            name, value = _ending(kind, fields)
-            known.append(name)
-            end = value if name == of else end
+    try:
+        for line in read(path):
+            kind, fields = line.pop("kind"), line
+            if kind == "session":
+                known, under_way = [], []
+            elif kind == "call" and fields["of"] == of:
+                under_way.append(Record(**fields))
+            elif kind in {"turn", "verdict"}:
+                name, value = _ending(kind, fields)
+                known.append(name)
+                if name == of:
+                    calls, under_way, end = under_way, [], value
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path} was written by another version of edgeapp ({error}): move it away") from error
     if end is None:
         span = f"{known[0]} to {known[-1]}" if known else "nothing"
         raise ConfigError(f"{path} has no '{of}'; its last session holds {span}")

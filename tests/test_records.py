@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +105,81 @@ def test_a_full_disk_is_told_once_and_counted(capsys: pytest.CaptureFixture[str]
     file.close()
     assert file.lost == 4
     assert capsys.readouterr().err.count("records are being lost: No space left on device") == 1
+
+
+def test_a_file_that_somebody_took_away_is_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    file = JsonLines(path, max_bytes=500)
+    for _ in range(3):
+        file(TURN)
+    path.unlink()
+    for _ in range(3):
+        file(TURN)
+    file.close()
+    assert (file.lost, path.exists()) == (0, True)
+
+
+def test_a_rotation_that_fails_is_tried_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "records.jsonl"
+    file = JsonLines(path, max_bytes=500)
+    blocked = tmp_path / "records.jsonl.1"
+    blocked.mkdir()
+    for _ in range(4):
+        file(TURN)
+    lost = file.lost
+    blocked.rmdir()
+    file(TURN)
+    file.close()
+    assert (lost > 0, file.lost, len(list(read(path)))) == (True, lost, 1)
+    assert capsys.readouterr().err.count("records are being lost") == 1
+
+
+def test_a_record_that_was_written_half_is_counted_and_spoils_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    file = JsonLines(path, max_bytes=10**9)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, hard))
+    try:
+        file(TURN)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    file(TURN)
+    file.close()
+    assert file.lost == 1
+    assert [each["kind"] for each in read(path)] == ["session", "turn"]
+
+
+def test_half_a_sign_of_a_server_is_no_reason_to_lose_a_record(tmp_path: Path) -> None:
+    file = JsonLines(tmp_path / "records.jsonl", max_bytes=10**9)
+    file(replace(TURN, error="cannot reach \ud83d"))
+    file.close()
+    assert [each["kind"] for each in read(tmp_path / "records.jsonl")] == ["session", "turn"]
+
+
+def test_calls_of_a_session_that_was_killed_are_not_told_with_an_older_turn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "records.jsonl"
+    for ended in (True, False):
+        file = JsonLines(path, max_bytes=10**9)
+        for record in CALLS:
+            file(record if ended else replace(record, error="of the killed session"))
+        if ended:
+            file(TURN)
+        file.close()
+    explain("turn 3", path)
+    told = capsys.readouterr().out
+    assert told.count("stt ran") == 1
+    assert "of the killed session" not in told
+
+
+def test_records_of_another_version_are_refused_in_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"kind": "turn", "number": 3, "colour": "red"}\n')
+    with pytest.raises(ConfigError, match="another version of edgeapp"):
+        explain("3", path)
 
 
 def test_percentiles_are_values_that_were_seen() -> None:
