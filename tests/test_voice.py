@@ -10,13 +10,13 @@ import pytest
 from worlds import Mouth, microphone
 
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Transcript, Utterance
+from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, Prompt, Transcript, Utterance
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, speakable
-from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.conversation import Conversation, Manners, _Reply
 from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, EndpointRule, Speaking
 
 QUESTION = ((320, False), (640, True))
@@ -53,7 +53,7 @@ class Talk:
                 stt=stage("stt", hears),
                 llm=stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",)))),
                 tts=stage("tts", await engine(tts or fake.Options(kind="tts"))),
-                system=lambda: "facts",
+                system=lambda question: f"facts for {question}",
                 budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
                 sink=self.records.append,
                 hear=hears[0].hear,  # type: ignore[attr-defined]
@@ -143,7 +143,67 @@ async def test_a_voice_that_fails_leaves_a_record_and_the_next_turn_works() -> N
         *QUESTION, *LONG_SILENCE, (640, True), *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=3)
     )
     assert [turn.outcome for turn in turns] == ["answered", "failed"]
-    assert turns[1].first_audible_ns is None
+    assert turns[1].said == "I am sorry, I cannot answer right now."
+
+
+async def test_a_voice_that_is_dead_leaves_a_record() -> None:
+    (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=1))
+    assert (turn.outcome, turn.first_audible_ns) == ("failed", None)
+
+
+async def test_a_recogniser_that_fails_is_admitted() -> None:
+    (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, stt=fake.Options(kind="stt", fail_every=1))
+    assert (turn.outcome, turn.said) == ("failed", "I am sorry, I cannot answer right now.")
+
+
+async def test_a_reply_that_breaks_off_is_heard_to_the_end_of_what_was_queued() -> None:
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=2))
+    assert (turn.outcome, turn.said) == ("failed", "it is there,")
+    assert turn.ended_ns / MS == talk.mouth.log[-1][1]
+
+
+@pytest.mark.parametrize("engine", [fake.FakeStt, fake.FakeVad])
+async def test_an_engine_that_fails_on_one_frame_costs_no_turn(engine: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, calls = "hear" if engine is fake.FakeStt else "__call__", []
+    works = getattr(engine, name)
+
+    async def fails_once(self: object, *frame: object) -> object:
+        calls.append(frame)
+        if len(calls) == 12:
+            raise BackendError("scripted failure")
+        return await works(self, *frame)
+
+    monkeypatch.setattr(engine, name, fails_once)
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE)
+    assert turn.outcome == "answered"
+    assert [each.error for each in talk.records if isinstance(each, Record) and each.error] == ["scripted failure"]
+
+
+async def test_a_detector_of_speech_that_goes_on_failing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(self: object, samples: object) -> float:
+        raise BackendError("the detector is gone")
+
+    monkeypatch.setattr(fake.FakeVad, "__call__", fails)
+    with pytest.raises(BackendError, match="is gone"):
+        await Talk().hold(*LONG_SILENCE)
+
+
+async def test_a_sound_too_short_to_interrupt_does_not_end_the_reply() -> None:
+    (turn,) = await Talk().hold(*QUESTION, (480, False), (64, True), (6_000, False))
+    assert turn.outcome == "answered"
+
+
+async def test_words_that_the_end_of_the_recording_cuts_off_are_answered() -> None:
+    (turn,) = await Talk().hold(*QUESTION)
+    assert (turn.outcome, turn.heard) == ("answered", "where is the hammer")
+
+
+def test_a_clause_without_sound_was_not_heard() -> None:
+    reply = _Reply(Utterance(1, np.zeros(1, np.int16), 0), 0, 0)
+    reply.clauses = [("it is there,", 600 * MS), ("(sic)", 0)]
+    assert [reply.heard(ms * MS) for ms in (0, 300, 600)] == ["", "it", "it is there,"]
 
 
 async def test_words_stay_out_of_the_record_unless_the_configuration_lets_them_in() -> None:
@@ -214,6 +274,25 @@ def test_what_was_recognised_before_does_not_count_for_the_next_utterance() -> N
             endpointer.feed(_frame(next(frames), loud=True), 0.95, DONE)
         ended = [endpointer.feed(_frame(next(frames), loud=False), 0.1, DONE) for _ in range(2)]
         assert isinstance(ended[1], Utterance)
+
+
+def test_soft_words_after_a_loud_bump_are_not_cut_off() -> None:
+    endpointer, waiting = Endpointer(EndpointRule()), Transcript("", complete=False)
+    endpointer.feed(AudioChunk(_frame(1, loud=True).samples * 5, 32 * MS), 0.9, waiting)
+    for number in range(2, 60):
+        loud = number % 10 != 0  # one silent frame between two words
+        soft = AudioChunk(_frame(number, loud=loud).samples // 9, number * 32 * MS)
+        assert endpointer.feed(soft, 0.9 if loud else 0.1, waiting) is Speaking.GOES_ON
+
+
+def test_a_click_does_not_cost_the_soft_beginning_of_the_next_word() -> None:
+    endpointer, waiting = Endpointer(EndpointRule()), Transcript("", complete=False)
+    frames = iter(range(1, 100))
+    assert endpointer.feed(_frame(next(frames), loud=True), 0.9, waiting) is Speaking.STARTED
+    while endpointer.feed(_frame(next(frames), loud=False), 0.1, waiting) is not Speaking.NOISE:
+        pass
+    endpointer.feed(_frame(next(frames), loud=True), 0.9, waiting)
+    assert len(endpointer.heard) == 10
 
 
 def test_pre_roll_is_kept_and_bounded() -> None:

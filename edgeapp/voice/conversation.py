@@ -9,22 +9,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from edgeapp.core.budget import Budget
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, DeviceError, Prompt, Speech, Transcript, Utterance
-from edgeapp.core.record import Sink, TurnRecord
+from edgeapp.core.placement import Why
+from edgeapp.core.record import Record, Sink, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.voice.clauses import clauses
-from edgeapp.voice.endpoint import Endpointer, EndpointRule, Framer, Speaking
+from edgeapp.voice.endpoint import FRAME_NS, Endpointer, EndpointRule, Framer, Speaking
 from edgeapp.voice.speaker import Speaker, onset
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_DEAF_FRAMES_MAX: Final = 32  # about a second without a voice activity detector
 
 
 class VoiceActivity(Protocol):
@@ -73,11 +78,13 @@ class _Reply:
     def heard(self, played_ns: int) -> str:
         """The words whose sound was played; of a clause that was cut, the share that was."""
         words: list[str] = []
-        left_ns = played_ns - self.played_before_ns
+        left_ns = max(0, played_ns - self.played_before_ns)
         for text, sound_ns in self.clauses:
-            share = 1.0 if left_ns >= sound_ns else max(0.0, left_ns / sound_ns)
-            each = text.split()
-            words += each[: int(len(each) * share)]
+            each = text.split() if sound_ns else []  # a voice has no sound for some texts
+            if left_ns < sound_ns:
+                words += each[: len(each) * left_ns // sound_ns]
+                break
+            words += each
             left_ns -= sound_ns
         return " ".join(words)
 
@@ -92,19 +99,20 @@ class Conversation:
         stt: Stage[Utterance, Transcript],
         llm: Stage[Prompt, Stream[str]],
         tts: Stage[Clause, Stream[Speech]],
-        system: Callable[[], str],
+        system: Callable[[str], str],
         budget: Budget,
         sink: Sink,
         hear: Hear | None = None,
         rule: EndpointRule = EndpointRule(),
         manners: Manners = Manners(),
     ) -> None:
-        """`system` gives the facts for the next prompt; `hear` is the recogniser's own, if it listens along."""
+        """`system` gives the facts to read for a question; `hear` is the recogniser's own, if it listens along."""
         self._vad, self._stt, self._llm, self._tts = vad, stt, llm, tts
         self._system, self._budget, self._sink = system, budget, sink
         self._hear, self._manners = hear, manners
         self._endpointer, self._framer = Endpointer(rule), Framer()
         self._partial = Transcript("", complete=False)
+        self._deaf_frames = 0
         self._turn: asyncio.Task[None] | None = None
         self._speaker: Speaker
         self.history: deque[tuple[str, str]] = deque(maxlen=manners.history_turns)
@@ -126,6 +134,8 @@ class Conversation:
                 for frame in self._framer.feed(chunk):
                     await self._take(frame)
                     self._forget_finished_turn()
+            if isinstance(unended := self._endpointer.finish(), Utterance):
+                await self._commit(unended)
             if self._turn is not None:
                 await asyncio.wait([self._turn])
                 self._forget_finished_turn()
@@ -137,22 +147,63 @@ class Conversation:
             return
         if self._endpointer.heard:
             await self._listen_along((frame,))
-        event = self._endpointer.feed(frame, await self._vad(frame.samples), self._partial)
+        speech_ns = self._endpointer.speech_ns
+        event = self._endpointer.feed(frame, await self._speech(frame), self._partial)
         if event is Speaking.STARTED:
             self._partial = Transcript("", complete=False)
             await self._listen_along(self._endpointer.heard)
         if isinstance(event, Utterance):
-            await self._interrupt()
-            self._turn = asyncio.create_task(self._answer(event, now_ns()))
+            if not self.busy or speech_ns >= self._manners.barge_in_after_ns:
+                await self._commit(event)
             return
         if self.busy and self._endpointer.speech_ns >= self._manners.barge_in_after_ns:
             await self._interrupt()
 
+    async def _commit(self, utterance: Utterance) -> None:
+        await self._interrupt()
+        self._forget_finished_turn()
+        self._turn = asyncio.create_task(self._answer(utterance, now_ns()))
+
+    async def _speech(self, frame: AudioChunk) -> float:
+        """How likely the frame is speech. A detector that fails is written down; one that goes on failing is raised."""
+        asked_ns = now_ns()
+        try:
+            probability = await self._vad(frame.samples)
+        except BackendError as failure:
+            self._deaf_frames += 1
+            self._note("vad", asked_ns, failure)
+            if self._deaf_frames >= _DEAF_FRAMES_MAX:
+                raise
+            return 0.0
+        self._deaf_frames = 0
+        return probability
+
+    def _note(self, stage: str, asked_ns: int, failure: BackendError) -> None:
+        """Write down that an engine failed on a frame."""
+        self._sink(
+            Record(
+                of=f"turn {self._endpointer.number}",
+                stage=stage,
+                asked_ns=asked_ns,
+                due_ns=asked_ns + FRAME_NS,
+                first_ns=now_ns(),
+                side="none",
+                why=str(Why.NO_REMOTE),
+                local_ns=FRAME_NS,
+                error=str(failure),
+            )
+        )
+
     async def _listen_along(self, frames: tuple[AudioChunk, ...]) -> None:
         """Let the recogniser hear what was just said, so that the words are ready when the turn ends."""
         if self._hear is not None:
-            for frame in frames:
-                self._partial = await self._hear(self._endpointer.number, frame.samples)
+            asked_ns = now_ns()
+            try:
+                for frame in frames:
+                    self._partial = await self._hear(self._endpointer.number, frame.samples)
+            except BackendError as failure:  # the turn carries all of its samples, so it can still be understood
+                self._partial = Transcript("", complete=False)
+                self._note("hear", asked_ns, failure)
 
     def _forget_finished_turn(self) -> None:
         """A bug in a turn ends the conversation; a turn that was interrupted does not."""
@@ -182,19 +233,26 @@ class Conversation:
 
     async def _reply(self, reply: _Reply) -> str:
         of = f"turn {reply.utterance.number}"
+        try:
+            return await self._speak(reply, of)
+        except BackendError:
+            if reply.first_audible_ns is None:
+                with suppress(BackendError):  # the voice failed again: the stage has recorded it
+                    await self._say(self._manners.cannot_answer, reply, of)
+            await self._speaker.drained()  # what is queued belongs to this turn: it can still be interrupted
+            raise
+
+    async def _speak(self, reply: _Reply, of: str) -> str:
         transcript = await self._stt(reply.utterance, due_ns=self._due_ns("stt", reply), of=of)
         reply.transcript = transcript.text
         if not transcript.text:
             await self._say(self._manners.not_understood, reply, of)
             await self._speaker.drained()
             return "not understood"
-        prompt = Prompt(self._system(), tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens)
-        try:
-            pieces = await self._llm(prompt, due_ns=self._due_ns("llm", reply), of=of)
-        except BackendError:
-            await self._say(self._manners.cannot_answer, reply, of)
-            await self._speaker.drained()
-            raise
+        prompt = Prompt(
+            self._system(transcript.text), tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens
+        )
+        pieces = await self._llm(prompt, due_ns=self._due_ns("llm", reply), of=of)
         try:
             async for clause in clauses(pieces):
                 await self._say(clause, reply, of)

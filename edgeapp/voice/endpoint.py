@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FRAME_SAMPLES: Final = 512
 """What the voice activity detector takes at a time: 32 ms."""
 
-_FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
+FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
 _WINDOW: Final = 128  # 8 ms: the grain of the last voiced sample
 _VOICED_SHARE: Final = 0.03  # of the loudest window so far, -30 dB: a final s or f is that soft
 _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
@@ -72,7 +72,7 @@ class Endpointer:
         self.rule = rule
         self.number = 0
         """The number of the utterance under way, or of the last one."""
-        self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // _FRAME_NS))
+        self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // FRAME_NS))
         self._frames: list[AudioChunk] = []  # bounded by utterance_max_ns
         self._speech_frames = self._silent_frames = self._stable_frames = 0
         self._words = ""
@@ -82,7 +82,7 @@ class Endpointer:
     @property
     def speech_ns(self) -> int:
         """How much of the utterance under way was speech; 0 while nobody speaks."""
-        return self._speech_frames * _FRAME_NS if self._frames else 0
+        return self._speech_frames * FRAME_NS if self._frames else 0
 
     @property
     def heard(self) -> tuple[AudioChunk, ...]:
@@ -113,14 +113,20 @@ class Endpointer:
         if speech:
             self._speech_frames += 1
             self._find_last_voiced(frame)
-        if len(self._frames) * _FRAME_NS >= self.rule.utterance_max_ns:
+        if len(self._frames) * FRAME_NS >= self.rule.utterance_max_ns:
             return self._end()
         enough = frame.ended_ns - self._last_voiced_ns >= self.rule.silence_ns
-        finished = words.complete and self._stable_frames * _FRAME_NS >= self.rule.stable_ns
-        short = self._silent_frames * _FRAME_NS >= self.rule.complete_silence_ns
+        # After a loud bump soft words do not count as voiced; the detector hears them all the same.
+        enough = enough and self._silent_frames * FRAME_NS >= self.rule.silence_ns / 2
+        finished = words.complete and self._stable_frames * FRAME_NS >= self.rule.stable_ns
+        short = self._silent_frames * FRAME_NS >= self.rule.complete_silence_ns
         if not speech and (enough or (short and finished)):
             return self._end()
         return Speaking.GOES_ON
+
+    def finish(self) -> Speaking | Utterance:
+        """The audio has ended, and what was under way with it."""
+        return self._end() if self._frames else Speaking.NOTHING
 
     def _find_last_voiced(self, frame: AudioChunk) -> None:
         windows = frame.samples[: len(frame.samples) // _WINDOW * _WINDOW].astype(np.float32).reshape(-1, _WINDOW)
@@ -134,6 +140,7 @@ class Endpointer:
     def _end(self) -> Speaking | Utterance:
         frames, self._frames = self._frames, []
         if self._speech_frames < _NOISE_FRAMES:
+            self._pre_roll.extend(frames)  # a word that begins softly right after a click is not lost either
             return Speaking.NOISE
         return Utterance(self.number, np.concatenate([each.samples for each in frames]), self._last_voiced_ns)
 
