@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from math import log
 from typing import Final
 
 _WORD = re.compile(r"[a-z0-9']+")
+
+_COMMON: Final = frozenset(
+    "a an and are at can do does have how i in is it much of on the there to what where you your".split()
+)
 
 FACTS_MOST: Final = 4
 """How many lines are kept, the first one (the kiosk's name) not counted."""
@@ -36,4 +41,6 @@ def relevant(facts: str, question: str, most: int = FACTS_MOST) -> str:
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
+    """The words of a text but the commonest, and the pairs of neighbours among them."""
+    words = [word for word in _WORD.findall(text.lower()) if word not in _COMMON]
+    return words + [f"{one} {two}" for one, two in pairwise(words)]
