@@ -48,6 +48,10 @@ def demo(what: str, out: Path, parts: int, turns: int | None) -> None:
 
     Pictures, sound and records go into OUT. The last line of each demo is JSON.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"cannot write to {out}: {error.strerror}; give another folder with --out") from error
     failed = False
     if what in {"all", "kiosk"}:
         from edgeapp.demo.kiosk import demo_kiosk

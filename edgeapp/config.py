@@ -199,8 +199,8 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
-            elif isinstance(value, int) and not isinstance(value, bool) and value < 0:
-                raise ConfigError(f"{source}: {full} is {value}; give 0 or more")
+            elif isinstance(value, int) and not 0 <= value <= 1_000_000:
+                raise ConfigError(f"{source}: {full} is {value}; give a whole number from 0 to 1000000")
 
     visit(config, "")
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from edgeapp.core.events import BackendError, ConfigError, DeviceError
+
 T = TypeVar("T")
 
 _GRACE_S: Final = 1.5
@@ -20,7 +22,8 @@ be interrupted, and nobody should have to pull the plug. Records are written lin
 def until_stopped(main: Coroutine[Any, Any, T]) -> T:
     """Run `main` to its end. SIGINT and SIGTERM cancel it, and the process ends with 130 within two seconds.
 
-    Errors inside task groups are unwrapped when there is only one, so that the caller sees the sentence and no tree.
+    Errors inside task groups are unwrapped when there is only one, or when all of them are expected and the first says
+    enough, so that the caller sees the sentence and no tree.
     """
     with asyncio.Runner() as runner:
         task = runner.get_loop().create_task(main)
@@ -47,6 +50,11 @@ def until_stopped(main: Coroutine[Any, Any, T]) -> T:
             os._exit(130)  # a lane's thread may still be inside a model: nothing is left to be saved
         except BaseExceptionGroup as group:
             error: BaseException = group
-            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            expected = (ConfigError, DeviceError, BackendError)
+            plain = group.split(expected)[1] is None  # a hub that is pulled out takes the camera and the microphone
+            while isinstance(error, BaseExceptionGroup) and (plain or len(error.exceptions) == 1):
                 error = error.exceptions[0]
             raise error from error.__cause__
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -88,16 +88,22 @@ def sink_of(records: settings.Records, stack: AsyncExitStack, *also: Sink) -> Si
 def _module(engine: str, where: str) -> Any:
     """`llm_openai` is `edgeapp.engines.llm_openai`; a dotted name is a module of somebody else's package."""
     name = engine if "." in engine else f"edgeapp.engines.{engine}"
+    folder = Path(__file__).parent.parent / "engines"
+    known = ", ".join(sorted(path.stem for path in folder.glob("[a-z]*.py")))
+    unknown = f"{where}.engine: there is no engine '{engine}'; use one of {known}"
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(unknown)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name:
-            folder = Path(__file__).parent.parent / "engines"
-            known = ", ".join(sorted(path.stem for path in folder.glob("[a-z]*.py")))
-            raise ConfigError(f"{where}.engine: there is no engine '{engine}'; use one of {known}") from error
+            raise ConfigError(unknown) from error
         raise ConfigError(
             f"{where}.engine: {engine} needs the package {error.name}: pip install {error.name}"
         ) from error
+    if not (hasattr(module, "Options") and hasattr(module, "load")):
+        raise ConfigError(unknown)
+    return module
 
 
 def _from_store(name: str) -> str:
