@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
-from edgeapp.apps.kiosk import open_conversation
+from edgeapp.apps.kiosk import open_conversation, open_sound
 from edgeapp.apps.qc import open_camera, open_inspection, say
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import Outcome, Verdict
@@ -18,9 +18,6 @@ from edgeapp.voice.content import Content, with_counts
 
 async def device(config: settings.Config) -> None:
     """Converse and inspect until both sources end or somebody stops it."""
-    from edgeapp.devices import microphone, speaker
-
-    audio = config.audio
     counts: Counter[Outcome] = Counter()
 
     def count(record: AnyRecord) -> None:
@@ -34,16 +31,7 @@ async def device(config: settings.Config) -> None:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
         conversation = await open_conversation(config, parts, live)
-        mouth = await stack.enter_async_context(
-            speaker.open_speaker(
-                speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
-            )
-        )
-        ear = await stack.enter_async_context(
-            microphone.open_microphone(
-                microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
-            )
-        )
+        ear, mouth = await open_sound(config.audio, stack)
         async with asyncio.TaskGroup() as forever:
             forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say))
             forever.create_task(conversation.listen(ear, mouth))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -10,35 +10,41 @@ from typing import Final
 from edgeapp import config as settings
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS
+from edgeapp.core.events import MS, AudioChunk
 from edgeapp.voice.content import Content, facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import EndpointRule
 from edgeapp.voice.grammar import kiosk_grammar
 from edgeapp.voice.relevance import relevant
+from edgeapp.voice.speaker import Speaker
 
 BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
 
 async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
-    from edgeapp.devices import microphone, speaker
-
-    audio = config.audio
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
         conversation = await open_conversation(config, parts)
-        mouth = await stack.enter_async_context(
-            speaker.open_speaker(
-                speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
-            )
-        )
-        ear = await stack.enter_async_context(
-            microphone.open_microphone(
-                microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
-            )
-        )
+        ear, mouth = await open_sound(config.audio, stack)
         await conversation.listen(ear, mouth)
+
+
+async def open_sound(audio: settings.Audio, stack: AsyncExitStack) -> tuple[AsyncIterable[AudioChunk], Speaker]:
+    """The configured microphone and loudspeaker. Raises DeviceError if one is not there."""
+    from edgeapp.devices import microphone, speaker
+
+    ear = await stack.enter_async_context(
+        microphone.open_microphone(
+            microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+        )
+    )
+    mouth = await stack.enter_async_context(
+        speaker.open_speaker(
+            speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+        )
+    )
+    return ear, mouth
 
 
 async def open_conversation(
