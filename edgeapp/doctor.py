@@ -146,7 +146,11 @@ def _audio(_: Path | None) -> Iterator[Finding]:
         yield Finding("PortAudio", "note", "the library is not installed", "sudo apt-get install libportaudio2")
         return
     yield Finding("PortAudio", "ok", sounddevice.get_portaudio_version()[1])
-    devices = list(sounddevice.query_devices())
+    try:
+        devices = list(sounddevice.query_devices())
+    except sounddevice.PortAudioError as error:
+        yield Finding("sound card", "note", f"PortAudio cannot list devices: {error}", "restart the sound server")
+        return
     for name, key in (("microphone", "max_input_channels"), ("speaker", "max_output_channels")):
         found = [each["name"] for each in devices if each[key] > 0]
         fix = "" if found else "plug one in; `edgeapp demo kiosk` works without"
@@ -166,8 +170,12 @@ def _camera(path: Path | None) -> Iterator[Finding]:
             "configured camera", "broken", f"{source} is not there", "plug it in or change vision.camera.source"
         )
     if importlib.util.find_spec("cv2"):
-        import cv2
-
+        try:
+            import cv2
+        except ImportError as error:
+            fix = "pip install opencv-python-headless, which needs no display"
+            yield Finding("OpenCV", "broken", f"does not load: {error}", fix)
+            return
         built = "GStreamer:                   YES" in cv2.getBuildInformation()
         fix = "" if built else "CSI cameras need an OpenCV built with GStreamer (JetPack's python3-opencv)"
         yield Finding(

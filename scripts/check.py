@@ -28,8 +28,7 @@ def main() -> None:
     run([str(PYTHON), "-m", "ruff", "check", "--quiet", "."])
     run([str(PYTHON), "-m", "mypy"])
     long_functions()
-    tests = ["tests", "-m", "not slow"]
-    run([str(PYTHON), "-m", "pytest", *tests, *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
+    run([str(PYTHON), "-m", "pytest", *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
 
 
 def run(command: list[str]) -> None:

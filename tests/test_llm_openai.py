@@ -292,6 +292,16 @@ async def test_the_key_is_sent_and_never_said(
 
 
 @pytest.mark.real_time
+async def test_a_server_that_repeats_the_question_is_not_quoted() -> None:
+    async def refuses(call: Call) -> None:
+        call.send(b"HTTP/1.1 400 No\r\nConnection: close\r\n\r\ncannot answer: how much is it")
+
+    async with against(refuses) as (_, llm):
+        with pytest.raises(BackendError, match="answered 400: a reason that repeats the conversation"):
+            await llm(PROMPT)
+
+
+@pytest.mark.real_time
 @pytest.mark.parametrize(
     "options",
     [{"base_url": "localhost:8000"}, {"base_url": "ftp://host/v1"}, {"base_url": "http://me:secret@host/v1"},

@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
-from edgeapp.core.record import DropRecord, Record, TurnRecord
+from edgeapp.core.record import AnyRecord, DropRecord, Record, TurnRecord
 from edgeapp.explain import explain
 from edgeapp.observe.jsonl import JsonLines, read
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.waterfall import frame_spans, turn_spans
 
 
-def call(stage: str, asked_ms: float, first_ms: float, due_ms: float, **more: object) -> Record:
-    fields = {"of": "turn 3", "side": "local", "why": "no remote is configured", "local_ns": 20 * MS, **more}
+def call(stage: str, asked_ms: float, first_ms: float, due_ms: float, of: str = "turn 3") -> Record:
     return Record(
-        stage=stage, asked_ns=round(asked_ms * MS), first_ns=round(first_ms * MS), due_ns=round(due_ms * MS), **fields
-    )  # type: ignore[arg-type]
+        of=of, stage=stage, asked_ns=round(asked_ms * MS), first_ns=round(first_ms * MS), due_ns=round(due_ms * MS),
+        side="local", why="no remote is configured", local_ns=20 * MS,
+    )  # fmt: skip
 
 
 TURN = TurnRecord(
@@ -58,7 +58,8 @@ def test_the_spans_of_a_frame_leave_no_gap() -> None:
 def test_what_is_written_is_read_again_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "deep" / "records.jsonl"
     file = JsonLines(path, max_bytes=10**9)
-    for record in [*CALLS, TURN, VERDICT, DropRecord("microphone", 5, 2)]:
+    written: list[AnyRecord] = [*CALLS, TURN, VERDICT, DropRecord("microphone", 5, 2)]
+    for record in written:
         file(record)
     file.close()
     with path.open("a") as cut:

@@ -188,9 +188,9 @@ def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict
         "unanswered": sum(turn.took_ms is None for turn in held),
         "cut_off": sum(turn.cut_off for turn in held),
         "within_budget": sum(ms <= config.voice.budget_ms for ms in took_ms),
-        "p50_ms": round(percentile(took_ms, 50), 1),
-        "p95_ms": round(percentile(took_ms, 95), 1),
-        "max_ms": round(max(took_ms, default=0.0), 1),
+        "p50_ms": round(percentile(took_ms, 50), 1) if took_ms else None,
+        "p95_ms": round(percentile(took_ms, 95), 1) if took_ms else None,
+        "max_ms": round(max(took_ms), 1) if took_ms else None,
         "loop_stall_ms": round(stall_ms, 1),
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

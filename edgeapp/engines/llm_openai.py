@@ -112,13 +112,13 @@ class OpenAiLlm:
             async with asyncio.timeout_at(first_by):
                 response = await self._send(prompt)
                 if response.status_code != httpx.codes.OK:
-                    raise BackendError(f"{self._url} answered {response.status_code}: {await self._said(response)}")
+                    raise BackendError(f"{self._url} answered {response.status_code}: {await self._said(response, prompt)}")
             limit = max(prompt.max_tokens, 16) * _BYTES_PER_TOKEN
             async with aclosing(httpx_sse.EventSource(_bounded(response, limit)).aiter_sse()) as events:
                 until = first_by
                 while True:
                     async with asyncio.timeout_at(until):
-                        delta, finished = await self._next(events)
+                        delta, finished = await self._next(events, prompt)
                     if delta:
                         yield delta
                         wait_ms = options.next_timeout_ms
@@ -153,7 +153,9 @@ class OpenAiLlm:
                     raise
         raise AssertionError
 
-    async def _next(self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None]) -> tuple[str, bool]:
+    async def _next(
+        self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None], prompt: Prompt
+    ) -> tuple[str, bool]:
         """The next event's text, maybe empty, and whether the reply is finished."""
         event = await anext(events, None)
         if event is None:
@@ -165,7 +167,7 @@ class OpenAiLlm:
         except msgspec.MsgspecError as error:
             raise BackendError(f"{self._url} sent an event that is not a chat completion chunk: {error}") from error
         if chunk.error is not None:
-            raise BackendError(f"{self._url} gave up: {self._safe(_message(chunk.error))}")
+            raise BackendError(f"{self._url} gave up: {self._told(_message(chunk.error), prompt)}")
         if not chunk.choices:
             return "", False
         choice = chunk.choices[0]
@@ -201,7 +203,7 @@ class OpenAiLlm:
             first -= 1
         return first
 
-    async def _said(self, response: httpx.Response) -> str:
+    async def _said(self, response: httpx.Response, prompt: Prompt) -> str:
         """The server's own words about an error, in one short line."""
         body = b""
         async for part in response.aiter_raw():
@@ -213,7 +215,15 @@ class OpenAiLlm:
             text = _message(answer.get("error", answer))
         except msgspec.MsgspecError:
             text = body[:_ERROR_BYTES].decode("utf-8", "replace")
-        return self._safe(" ".join(text.split())[:300]) or "no reason given"
+        return self._told(text, prompt)
+
+    def _told(self, text: str, prompt: Prompt) -> str:
+        """A server's words, unless they repeat the conversation's: errors reach records, and transcripts must not."""
+        text = " ".join(text.split())
+        words = [prompt.question, prompt.said, *(each for turn in prompt.turns for each in turn)]
+        if any(len(each) > 3 and each in text for each in words):
+            return "a reason that repeats the conversation"
+        return self._safe(text[:300]) or "no reason given"
 
     def _safe(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text

@@ -117,7 +117,7 @@ class PiperVoice:
         try:
             pieces = [piece.audio_float_array for piece in self._voice.synthesize(phrase, self._settings)]
         except Exception as error:  # Piper, its phonemiser and ONNX Runtime share no exception
-            raise BackendError(f"tts_piper failed on {phrase[:40]!r}: {error}") from error
+            raise BackendError(f"tts_piper failed on a phrase of {len(phrase)} characters: {error}") from error
         audio: NDArray[np.float32] = np.concatenate([np.zeros(0, np.float32), *pieces])
         return audio
 

@@ -15,7 +15,32 @@ from typing import Final
 _WORD = re.compile(r"[a-z0-9']+")
 
 _COMMON: Final = frozenset(
-    "a an and are at can do does have how i in is it much of on the there to what where you your".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "can",
+        "do",
+        "does",
+        "have",
+        "how",
+        "i",
+        "in",
+        "is",
+        "it",
+        "much",
+        "of",
+        "on",
+        "the",
+        "there",
+        "to",
+        "what",
+        "where",
+        "you",
+        "your",
+    ]
 )
 
 FACTS_MOST: Final = 4
