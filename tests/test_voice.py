@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
 import numpy as np
@@ -12,8 +13,11 @@ from worlds import Mouth, microphone
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, Prompt, Transcript, Utterance
 from edgeapp.core.lane import Lane
+from edgeapp.core.link import Link
+from edgeapp.core.placement import Why
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
-from edgeapp.core.stage import Stage
+from edgeapp.core.stage import Backend, Stage
+from edgeapp.core.stream import Stream
 from edgeapp.engines import fake
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, speakable
 from edgeapp.voice.conversation import Conversation, Manners, _Reply
@@ -37,6 +41,7 @@ class Talk:
         llm: fake.Options | None = None,
         tts: fake.Options | None = None,
         manners: Manners = Manners(log_text=True),
+        llm_remote: Backend[Prompt, Stream[str]] | None = None,
     ) -> list[TurnRecord]:
         async with AsyncExitStack() as stack:
 
@@ -45,7 +50,11 @@ class Talk:
                 return await stack.enter_async_context(fake.load(options, lane)), lane
 
             def stage(name: str, pair: tuple[object, Lane]) -> Stage:  # type: ignore[type-arg]
-                return Stage(name, pair[0], pair[1], local_prior_ns=20 * MS, sink=self.records.append)  # type: ignore[arg-type]
+                link = Link("edge")
+                for n in range(60):
+                    link.took(n, 0, 5 * MS, late=False)
+                there = {"remote": llm_remote, "link": link} if name == "llm" and llm_remote else {}
+                return Stage(name, pair[0], pair[1], local_prior_ns=20 * MS, sink=self.records.append, **there)  # type: ignore[arg-type]
 
             hears = await engine(stt or fake.Options(kind="stt", texts=("where is the hammer",)))
             self.conversation = Conversation(
@@ -204,6 +213,27 @@ def test_a_clause_without_sound_was_not_heard() -> None:
     reply = _Reply(Utterance(1, np.zeros(1, np.int16), 0), 0, 0)
     reply.clauses = [("it is there,", 600 * MS), ("(sic)", 0)]
     assert [reply.heard(ms * MS) for ms in (0, 300, 600)] == ["", "it", "it is there,"]
+
+
+@pytest.mark.parametrize("breaks", ["stalls", "fails"])
+async def test_a_reply_that_breaks_off_elsewhere_goes_on_here(breaks: str) -> None:
+    """The near edge says the first clause and falls silent; the device continues from what was already said."""
+
+    async def words() -> AsyncGenerator[str, None]:
+        for word in ("it", " is", " there,", " on"):
+            yield word
+        if breaks == "fails":
+            raise BackendError("connection reset")
+        await asyncio.get_running_loop().create_future()
+
+    async def remote(prompt: Prompt) -> Stream[str]:
+        return await Stream.start(words())
+
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE, llm_remote=remote)
+    assert (turn.outcome, turn.said) == ("answered", "it is there, on the left.")
+    asked = [each for each in talk.records if isinstance(each, Record) and each.stage == "llm"]
+    assert [(each.side, each.why) for each in asked] == [("remote", Why.SAFE), ("local", Why.RESUMED)]
 
 
 async def test_words_stay_out_of_the_record_unless_the_configuration_lets_them_in() -> None:

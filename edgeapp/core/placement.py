@@ -29,6 +29,7 @@ class Why(StrEnum):
     SAFE = "local can still make it after the remote had its window"
     RESCUE = "local cannot make it, the remote may"
     WORTH = "both at once: the remote's answer is worth it"
+    RESUMED = "the remote broke off, so the rest is made here"
     POLICY = "the named policy said so"
 
 
@@ -80,6 +81,9 @@ class Terms:
 
     patience_ns: int = 2_000 * MS
     """How long after the due time a remote is still listened to, when local failed."""
+
+    stall_ns: int = 500 * MS
+    """How long a remote's answer may pause between its parts before it counts as broken off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Generic, Protocol, TypeVar
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError
@@ -14,6 +14,7 @@ from edgeapp.core.latency import Latency
 from edgeapp.core.link import Link
 from edgeapp.core.placement import Late, Local, Placement, Situation, Terms, Why, place
 from edgeapp.core.record import Record, Sink
+from edgeapp.core.stream import Stream
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -69,16 +70,22 @@ class Stage(Generic[In, Out]):
         """The bound on how long local holds the lane, which for a stream is longer than its first part."""
         return max(self.bound_ns, self.lane.bound_ns(self._label)) if self._label else self.bound_ns
 
-    async def __call__(self, request: In, *, due_ns: int, of: str) -> Out:
+    @property
+    def lends(self) -> bool:
+        """May a call run elsewhere?"""
+        return self._remote is not None
+
+    async def __call__(self, request: In, *, due_ns: int, of: str, resumed: bool = False) -> Out:
         """Return the first valid answer, from wherever it is safe to get it.
 
-        `due_ns` is when its first part must be in hand; `of` names the turn or frame in the record. Raises BackendError
-        when every side failed. A record is written in every case, a cancel included.
+        `due_ns` is when its first part must be in hand; `of` names the turn or frame in the record; `resumed` asks for
+        the rest of an answer that broke off, which is made here. Raises BackendError when every side failed, and so does
+        a remote's stream that pauses too long. A record is written in every case, a cancel included.
         """
         asked_ns = now_ns()
         size = self._payload_bytes(request)
         it = self._situation(asked_ns, due_ns, size)
-        placement = self._placer(it, self._terms)
+        placement = Local(Why.RESUMED) if resumed else self._placer(it, self._terms)
         local_at_ns = placement.local_at_ns if isinstance(placement, Late) else None
         late_share = None
         if local_at_ns is not None and not isinstance(it.remote, Why):
@@ -163,7 +170,7 @@ class Stage(Generic[In, Out]):
         late_ns = max(window_end_ns, sent_ns + 1) if window_end_ns > it.now_ns else it.due_ns
         try:
             async with asyncio.timeout_at((it.due_ns + self._terms.patience_ns) / 1e9):
-                value = await self._remote(request)
+                value = await self._watched(await self._remote(request))
         except TimeoutError:
             self._link.gave_up(now_ns(), size, now_ns() - sent_ns, late=True)
             raise BackendError(f"{self._link.name} did not answer in time") from None
@@ -175,6 +182,30 @@ class Stage(Generic[In, Out]):
             raise
         self._link.took(now_ns(), size, now_ns() - sent_ns, late=now_ns() > late_ns)
         return value
+
+    async def _watched(self, value: Out) -> Out:
+        """A remote's stream, with a bound on each pause between its parts."""
+        if not isinstance(value, Stream):
+            return value
+        assert self._link
+        stream, name, pause_s = value, self._link.name, self._terms.stall_ns / 1e9
+
+        async def parts() -> AsyncGenerator[Any, None]:
+            coming = aiter(stream)
+            try:
+                while True:
+                    try:
+                        async with asyncio.timeout(pause_s):
+                            part = await anext(coming)
+                    except StopAsyncIteration:
+                        return
+                    except TimeoutError:
+                        raise BackendError(f"{name} stalled in the middle of its answer") from None
+                    yield part
+            finally:
+                await stream.aclose()
+
+        return cast("Out", await Stream.start(parts()))
 
     def _learn(self, request: In, it: Situation, size: int) -> None:
         """Send a shadow: its answer is thrown away, its time is not. One at a time, and only when the link allows."""

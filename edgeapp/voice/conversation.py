@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edgeapp.core.budget import Budget
@@ -252,16 +252,31 @@ class Conversation:
         prompt = Prompt(
             self._system(transcript.text), tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens
         )
-        pieces = await self._llm(prompt, due_ns=self._due_ns("llm", reply), of=of)
-        try:
-            async for clause in clauses(pieces):
-                await self._say(clause, reply, of)
-        finally:
-            await pieces.aclose()
+        if not await self._write_and_say(prompt, reply, of, resumed=False):
+            said = " ".join(text for text, _ in reply.clauses)
+            await self._write_and_say(replace(prompt, said=said), reply, of, resumed=True)
         if not reply.clauses:
             await self._say(self._manners.cannot_answer, reply, of)
         await self._speaker.drained()
         return "answered"
+
+    async def _write_and_say(self, prompt: Prompt, reply: _Reply, of: str, *, resumed: bool) -> bool:
+        """Speak the reply clause by clause as it is written; False if it broke off elsewhere and can go on here."""
+        due_ns = reply.runs_out_ns if resumed else self._due_ns("llm", reply)
+        pieces = await self._llm(prompt, due_ns=due_ns, of=of, resumed=resumed)
+        writing = True
+        try:
+            async for clause in clauses(pieces):
+                writing = False
+                await self._say(clause, reply, of)
+                writing = True
+        except BackendError:
+            if resumed or not writing or not reply.clauses or not self._llm.lends:
+                raise
+            return False
+        finally:
+            await pieces.aclose()
+        return True
 
     async def _say(self, text: str, reply: _Reply, of: str) -> None:
         """Speak one clause. The first is due by the budget, the next when the sound before it runs out."""
