@@ -112,7 +112,9 @@ class OpenAiLlm:
             async with asyncio.timeout_at(first_by):
                 response = await self._send(prompt)
                 if response.status_code != httpx.codes.OK:
-                    raise BackendError(f"{self._url} answered {response.status_code}: {await self._said(response, prompt)}")
+                    raise BackendError(
+                        f"{self._url} answered {response.status_code}: {await self._said(response, prompt)}"
+                    )
             limit = max(prompt.max_tokens, 16) * _BYTES_PER_TOKEN
             async with aclosing(httpx_sse.EventSource(_bounded(response, limit)).aiter_sse()) as events:
                 until = first_by
@@ -153,9 +155,7 @@ class OpenAiLlm:
                     raise
         raise AssertionError
 
-    async def _next(
-        self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None], prompt: Prompt
-    ) -> tuple[str, bool]:
+    async def _next(self, events: AsyncGenerator[httpx_sse.ServerSentEvent, None], prompt: Prompt) -> tuple[str, bool]:
         """The next event's text, maybe empty, and whether the reply is finished."""
         event = await anext(events, None)
         if event is None:
