@@ -102,11 +102,10 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
         parts = Parts(stack, sink_of(config.records, stack, records.append))
         audio = VirtualAudio(block_samples=256)
         conversation = await open_conversation(config, parts)
-        listening = asyncio.create_task(conversation.listen(audio.heard(), audio.speaker))
-        async with StallMeter() as stalls:
+        async with StallMeter() as stalls, asyncio.TaskGroup() as both:
+            both.create_task(conversation.listen(audio.heard(), audio.speaker))
             held = await _converse(questions, audio, conversation, records, console)
-        audio.hang_up()
-        await listening
+            audio.hang_up()
         audio.save(folder / "conversation.wav")
     calls = [each for each in records if isinstance(each, Record)]
     rows = [(f"{number}  {turn.question.text}", _spans(turn, calls)) for number, turn in enumerate(held, 1)]

@@ -114,3 +114,23 @@ def test_ctrl_c_ends_it_and_loses_no_record(arguments: list[str], tmp_path: Path
     assert "Traceback" not in told
     assert verdicts[:3] == [1, 2, 3]
     assert verdicts == list(range(1, len(verdicts) + 1))
+
+
+def test_ctrl_c_in_the_middle_of_a_turn_writes_that_turn_down(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out/records.jsonl")
+    process = subprocess.Popen(
+        [*EDGEAPP, "demo", "kiosk"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    turns: list[str] = []
+    with (tmp_path / "out/records.jsonl").open() as records:
+        for line in records:
+            record = json.loads(line)
+            if record["kind"] == "call" and record["stage"] == "llm" and not turns:
+                process.send_signal(signal.SIGINT)
+            if record["kind"] == "turn":
+                turns.append(record["outcome"])
+    _, told = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    assert turns == ["interrupted"]
