@@ -59,7 +59,7 @@ async def own_costs_ms(*, turns: int) -> list[float]:
         loud = (6_000 * np.sin(np.arange(FRAME_SAMPLES) * 0.3)).astype(np.int16)
         silent = np.zeros(FRAME_SAMPLES, np.int16)
         for _ in range(turns):
-            for samples in (silent, loud, loud, loud, loud, silent, silent):
+            for samples in (silent, *[loud] * 8, silent, silent):
                 ended_ns = clock[0] = clock[0] + 32 * MS
                 captured_ns, worked_ns = now_ns(), worked()
                 yield AudioChunk(samples, ended_ns)
