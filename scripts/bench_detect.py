@@ -1,17 +1,20 @@
 """Compare our detector with ultralytics' own `predict`: same ONNX file, same thread count, same pictures, turn by turn.
 
-    python scripts/bench_detect.py MODEL.onnx PICTURE_OR_FOLDER... [--runs 100] [--threads 1,2]
+    python scripts/bench_detect.py [--model MODEL.onnx] [--quick] [--runs 100] [--threads 1,2] [PICTURE_OR_FOLDER...]
 
 Needs an environment that has ultralytics and this project. Both run in one process and alternate, so that other load
 falls on both alike; the ratio is the median of paired ratios. `predict` runs as a careful user would call it: the model
 loaded once, the array given directly, nothing printed or saved. Its session has ONNX Runtime's defaults (spinning
-included) but for the number of threads; torch has the same number. The last line is JSON.
+included) but for the number of threads; torch has the same number. Without pictures the parts of the simulated conveyor are used.
+The last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -28,6 +31,7 @@ from edgeapp.core.lane import Lane
 from edgeapp.engines.detect_yolo import Detector, Options, open_detector
 
 Picture = NDArray[np.uint8]
+BUNDLED = Path(__file__).parent.parent / "models" / "qc-yolo11n" / "qc-yolo11n-320.onnx"
 
 
 @contextmanager
@@ -138,17 +142,40 @@ def _read(paths: Sequence[str]) -> list[Picture]:
     return [each.astype(np.uint8, copy=False) for each in pictures if each is not None]
 
 
+def _drawn(parts: int) -> list[Picture]:
+    """Parts on the simulated belt."""
+    from edgeapp.devices import conveyor
+
+    async def draw() -> list[Picture]:
+        async with conveyor.start(conveyor.Options(parts=parts)) as belt:
+            return [frame.pixels async for frame in belt.frames()]
+
+    return asyncio.run(draw())
+
+
+def _tell(size: str, row: dict[str, Any]) -> str:
+    return (
+        f"{size:>9} threads {row['threads']}: ours {row['ours_ms']['median']} (p95 {row['ours_ms']['p95']}) ms, "
+        f"ultralytics {row['theirs_ms']['median']} (p95 {row['theirs_ms']['p95']}) ms, ratio {row['ratio']} "
+        f"(fastest {row['ratio_of_fastest']}), {row['boxes_a_frame']} boxes, "
+        f"{row['frames_with_other_boxes']} frames differ, corners within {row['largest_corner_difference_px']} px"
+    )
+
+
 def main() -> None:
     """Print one line for each frame size and thread count, then JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("model")
-    parser.add_argument("pictures", nargs="+")
+    parser = argparse.ArgumentParser(description="our detector beside ultralytics' predict")
+    parser.add_argument("pictures", nargs="*")
+    parser.add_argument("--model", default=str(BUNDLED))
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--confidence", type=float, default=0.25)
     parser.add_argument("--sizes", default="320x320,640x480,1280x720")
     asked = parser.parse_args()
-    pictures = _read(asked.pictures)
+    if asked.quick:
+        asked.runs, asked.threads, asked.sizes = 40, "1", "640x480"
+    pictures = _read(asked.pictures) if asked.pictures else _drawn(40)
     if not pictures:
         raise SystemExit("no picture could be read")
     rows = []
@@ -156,15 +183,21 @@ def main() -> None:
         for size in asked.sizes.split(","):
             width, height = map(int, size.split("x"))
             scaled = [cv2.resize(each, (width, height)).astype(np.uint8, copy=False) for each in pictures]
-            row = compare(asked.model, scaled, asked.runs, threads=threads, confidence=asked.confidence)
-            rows.append(row)
-            print(
-                f"{size:>9} threads {threads}: ours {row['ours_ms']['median']} (p95 {row['ours_ms']['p95']}) ms, "
-                f"ultralytics {row['theirs_ms']['median']} (p95 {row['theirs_ms']['p95']}) ms, ratio {row['ratio']} "
-                f"(fastest {row['ratio_of_fastest']}), {row['boxes_a_frame']} boxes, "
-                f"{row['frames_with_other_boxes']} frames differ, corners within {row['largest_corner_difference_px']} px"
-            )
-    print(json.dumps(rows))
+            rows.append(compare(asked.model, scaled, asked.runs, threads=threads, confidence=asked.confidence))
+            print(_tell(size, rows[-1]), flush=True)
+    ratio = round(statistics.median(row["ratio"] for row in rows), 3)
+    unequal = sum(row["frames_with_other_boxes"] for row in rows)
+    apart_px = max(row["largest_corner_difference_px"] for row in rows)
+    conditions = (
+        f"{rows[0]['model']}, {rows[0]['plan']}, frames {asked.sizes}, threads {asked.threads}, "
+        f"{asked.runs} pairs each, load {os.getloadavg()[0]:.1f}"
+    )
+    bars = [
+        {"name": "detect_to_ultralytics", "value": ratio, "limit": 0.6, "ok": ratio <= 0.6},
+        {"name": "detect_frames_with_other_boxes", "value": unequal, "limit": 0, "ok": not unequal},
+        {"name": "detect_corner_difference_px", "value": apart_px, "limit": 0.05, "ok": apart_px <= 0.05},
+    ]
+    print(json.dumps({"bench": "detect", "conditions": conditions, "bars": bars, "rows": rows}))
 
 
 if __name__ == "__main__":
