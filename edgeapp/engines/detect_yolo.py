@@ -377,8 +377,11 @@ def _session(content: bytes, options: Options, providers: list[Any]) -> Any:
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Spinning makes a waiting thread eat a core that speech needs.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # A waiting thread that spins eats a core that speech needs; one that sleeps at once is late for each of 100 short
+    # operations. So: a moment only, and never after the frame.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if options.threads > 1 else "0")
+    settings.add_session_config_entry("session.intra_op.spin_duration_us", "50")
+    settings.add_session_config_entry("session.force_spinning_stop", "1")
     settings.log_severity_level = 3
     return onnxruntime.InferenceSession(content, settings, providers=providers)
 
