@@ -97,7 +97,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
         voice=settings.Voice(barge_in=True),  # the virtual device has no echo
         records=settings.Records(path=str(out / "records.jsonl"), log_text=True),  # the words are those that ship
     )
-    questions = _questions()[: turns or None]
+    questions = recorded_questions()[: turns or None]
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, records.append))
         audio = VirtualAudio(block_samples=256)
@@ -118,7 +118,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     return not summary["unanswered"]
 
 
-def _questions() -> list[Question]:
+def recorded_questions() -> list[Question]:
     """The recordings in the order of their index."""
     from edgeapp.devices.files import read_clip
 
