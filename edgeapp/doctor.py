@@ -145,6 +145,9 @@ def _audio(_: Path | None) -> Iterator[Finding]:
     except OSError:
         yield Finding("PortAudio", "note", "the library is not installed", "sudo apt-get install libportaudio2")
         return
+    except Exception as error:  # noqa: BLE001 - PortAudio's own error has no name before the import
+        yield Finding("PortAudio", "note", f"does not start: {error}", "restart the sound server, or log in again")
+        return
     yield Finding("PortAudio", "ok", sounddevice.get_portaudio_version()[1])
     try:
         devices = list(sounddevice.query_devices())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgeapp.core.clock import now_ns, sleep_until
-from edgeapp.core.events import MS, Box, CameraFrame, Detections, Outcome, TimestampKind, Verdict
+from edgeapp.core.events import MS, Box, CameraFrame, Detections, DeviceError, Outcome, TimestampKind, Verdict
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord
 from edgeapp.core.stage import Stage
@@ -49,6 +49,7 @@ async def _line(
     """Frames captured at these times, handed over so much later; their verdicts in frame order."""
     records = [] if records is None else records
     given: list[Verdict] = []
+    lost: list[DeviceError] = []
     lane = Lane("gpu")
 
     async def frames() -> AsyncIterator[CameraFrame]:
@@ -61,7 +62,7 @@ async def _line(
             "detect", detect, lane, local_prior_ns=60 * MS, sink=records.append
         )
         inspection = Inspection(stage, RULE, due_after_ns=200 * MS, sink=records.append)
-        await watch(frames(), inspection, lambda _, verdict: given.append(verdict))
+        await watch(frames(), inspection, lambda _, verdict: given.append(verdict), lost.append)
     assert [each for each in records if isinstance(each, Verdict)] == given
     return sorted(given, key=lambda verdict: verdict.frame_number)
 
@@ -123,3 +124,42 @@ async def test_stopping_the_line_ends_the_inspections_under_way_with_a_verdict()
     (verdict,) = [each for each in records if isinstance(each, Verdict)]
     assert (verdict.outcome, verdict.frame_number) == (Outcome.NOT_INSPECTED, 1)
     assert "was ended before an answer came" in verdict.why
+
+
+class Flaky:
+    """A camera that is lost after every second frame and comes back half a second later."""
+
+    def __init__(self, *, first: int) -> None:
+        self.number = first
+
+    async def __aiter__(self) -> AsyncIterator[CameraFrame]:
+        for _ in range(2):
+            if self.number > 6:
+                return
+            if self.number > 0:
+                await asyncio.sleep(0.1)
+                yield _frame(self.number, now_ns())
+            self.number += 1
+        await asyncio.sleep(0.5)
+        raise DeviceError("the camera belt is gone: check its cable")
+
+
+@pytest.mark.parametrize(("first", "frames", "losses"), [(1, 6, 3), (-1, 0, 0)])
+async def test_a_lost_camera_is_told_and_watched_again(first: int, frames: int, losses: int) -> None:
+    """One that never gave a frame is an error for the operator instead."""
+    told: list[DeviceError] = []
+    given: list[Verdict] = []
+    lane = Lane("gpu")
+    async with fake.load(_script(), lane) as detect:
+        stage: Stage[CameraFrame, Detections] = Stage(
+            "detect", detect, lane, local_prior_ns=60 * MS, sink=lambda _: None
+        )
+        inspection = Inspection(stage, RULE, due_after_ns=200 * MS, sink=lambda _: None)
+        watching = watch(Flaky(first=first), inspection, lambda _, verdict: given.append(verdict), told.append)
+        if frames:
+            await watching
+        else:
+            with pytest.raises(ExceptionGroup) as raised:
+                await watching
+            assert raised.group_contains(DeviceError)
+    assert (len(given), len(told)) == (frames, losses)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
 from edgeapp.apps.kiosk import open_conversation, open_sound
-from edgeapp.apps.qc import open_camera, open_inspection, say
+from edgeapp.apps.qc import open_camera, open_inspection, say, warn
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import Outcome, Verdict
 from edgeapp.core.record import AnyRecord
@@ -33,5 +33,5 @@ async def device(config: settings.Config) -> None:
         conversation = await open_conversation(config, parts, live)
         ear, mouth = await open_sound(config.audio, stack)
         async with asyncio.TaskGroup() as forever:
-            forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say))
+            forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say, warn))
             forever.create_task(conversation.listen(ear, mouth))

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
 from edgeapp.apps.wiring import Parts, sink_of
-from edgeapp.core.events import MS, CameraFrame, Verdict
+from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule
 
@@ -18,7 +18,7 @@ async def station(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
         inspection = await open_inspection(config, parts)
-        await watch(await open_camera(config.vision.camera, stack), inspection, say)
+        await watch(await open_camera(config.vision.camera, stack), inspection, say, warn)
 
 
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
@@ -62,3 +62,8 @@ def say(frame: CameraFrame, verdict: Verdict) -> None:
     took_ms = (verdict.decided_ns - verdict.at_ns) / MS
     sys.stdout.write(f"{frame.source} {frame.number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n")
     sys.stdout.flush()
+
+
+def warn(lost: DeviceError) -> None:
+    """One line for each failed attempt to reach the camera."""
+    sys.stderr.write(f"edgeapp: {lost}\n")

@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edgeapp import config as settings
-from edgeapp.apps.qc import open_inspection
+from edgeapp.apps.qc import open_inspection, warn
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import CameraFrame, Outcome, Verdict
 from edgeapp.core.record import AnyRecord, Record
@@ -54,7 +54,7 @@ async def demo_qc(out: Path, parts: int) -> bool:
                 progress.advance(bar)
 
             async with StallMeter() as stalls:
-                await watch(belt.frames(), inspection, on_verdict)
+                await watch(belt.frames(), inspection, on_verdict, warn)
         truth = belt.truth
     judged.sort(key=lambda each: each[0].number)
     await asyncio.get_running_loop().run_in_executor(None, _write_pictures, judged, records, config, frames_dir)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Callable
 from typing import Final
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, Outcome, Verdict
+from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
 from edgeapp.core.record import Sink
 from edgeapp.core.stage import Stage
 from edgeapp.vision.rules import InspectionRule, judge
@@ -85,12 +85,26 @@ async def watch(
     frames: AsyncIterable[CameraFrame],
     inspection: Inspection,
     on_verdict: Callable[[CameraFrame, Verdict], None],
+    on_loss: Callable[[DeviceError], None],
 ) -> None:
-    """Inspect every frame until the source ends; frames are inspected side by side, verdicts come as they are ready."""
+    """Inspect every frame until the source ends; frames are inspected side by side, verdicts come as they are ready.
+
+    A camera that is lost is told to `on_loss`, once for each attempt to reach it, and watched again when it is back: a
+    camera reopens itself and bounds the time between attempts. One that never gave a frame is raised instead.
+    """
 
     async def one(frame: CameraFrame) -> None:
         on_verdict(frame, await inspection.inspect(frame))
 
+    seen, ended = False, False
     async with asyncio.TaskGroup() as group:
-        async for frame in frames:
-            group.create_task(one(frame))
+        while not ended:
+            try:
+                async for frame in frames:
+                    seen = True
+                    group.create_task(one(frame))
+                ended = True
+            except DeviceError as lost:
+                if not seen:
+                    raise
+                on_loss(lost)
