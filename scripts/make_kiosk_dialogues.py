@@ -63,6 +63,18 @@ ENDS = (
     "", "l", "m", "n", "r", "s", "t", "x", "k", "sh", "nd", "nt", "rk", "ck", "ng", "er", "le", "ll", "ss", "lt", "mp", "ft",
     "ton", "ner", "let", "ing", "or", "el", "age", "ge", "ce", "ver", "ster", "band", "man", "bar", "pin",
 )  # fmt: skip
+CORNERS = (
+    "counter",
+    "entrance",
+    "exit",
+    "stairs",
+    "checkout",
+    "office",
+    "workshop",
+    "factory window",
+    "door",
+    "paint corner",
+)
 PLACES = ("line", "oven", "belt", "press", "motor", "spindle", "tank", "room", "window", "camera", "pump", "robot")
 ITEM_INTENTS = ("where", "price", "in_stock", "how_many")
 QC_INTENTS = ("qc_failed", "qc_passed", "qc_not_inspected")
@@ -377,8 +389,19 @@ def _make_hours(rng: random.Random, plan: Plan) -> Hours:
 
 
 def _zone_text(rng: random.Random, plan: Plan) -> str:
-    first = make_name(rng, plan)
-    return f"{first} and {make_name(rng, plan)}" if rng.random() < 0.4 and len(first.split()) < 3 else first
+    if rng.random() < 0.12:
+        return f"the {rng.choice(CORNERS)}"
+    first, second = (_goods(rng, plan) for _ in range(2))
+    return f"{first} and {second}" if rng.random() < 0.5 and len(first.split() + second.split()) < 5 else first
+
+
+def _goods(rng: random.Random, plan: Plan) -> str:
+    name = make_name(rng, plan)
+    if rng.random() < 0.15:
+        return f"{name.split()[0]} tools"
+    if rng.random() < 0.4 and not name.endswith("s"):
+        return name + ("es" if name.endswith(("sh", "ch", "x", "z")) else "s")
+    return name
 
 
 def _some(rng: random.Random, all_of: tuple[str, ...], how_many: tuple[int, int]) -> list[str]:

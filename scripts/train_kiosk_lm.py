@@ -373,7 +373,6 @@ def train(options: argparse.Namespace) -> None:
         at = _resume(checkpoint, model, steppers)
     size = sum(p.numel() for p in model.parameters())
     print(f"{size:,} parameters, {device}, {dtype}, from step {at.step} ({at.tokens:,} tokens)", flush=True)
-    run = torch.compile(loss_of, dynamic=True) if options.compile else loss_of
     began, checked = time.monotonic() - at.seconds, time.monotonic()
     source = batches(options, at, tokenizer)
     bar = tqdm(total=options.tokens, initial=at.tokens, unit="tok", unit_scale=True, mininterval=5)
@@ -383,7 +382,7 @@ def train(options: argparse.Namespace) -> None:
         if done >= 1 or (work / "stop").exists():
             break
         ids, targets, count = next(source)
-        loss, right = run(model, ids.to(device), targets.to(device), dtype)
+        loss, right = loss_of(model, ids.to(device), targets.to(device), dtype)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for stepper in steppers:
@@ -516,15 +515,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--float32", action="store_true", help="for processors without bfloat16 arithmetic")
-    parser.add_argument("--compile", action="store_true", help="torch.compile: faster, needs a C++ compiler")
     parser.add_argument("--check-every", type=float, default=CHECK_EVERY_S, help="seconds between checkpoints")
     for name, value in vars(Shape()).items():
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
+    if options.heads < 4 or options.layers < 2 or options.width != 48 * options.heads:
+        parser.error("the start is wired for at least 2 layers and 4 heads of 48: --width must be 48 times --heads")
     if options.smoke:
         with tempfile.TemporaryDirectory() as folder:
             options.work = Path(folder)
-            options.width, options.layers, options.hidden, options.heads = 64, 2, 128, 2
+            options.layers, options.hidden = 2, 128
             options.tokens, options.batch = 40_000, 2048
             train(options)
             export(options.work, options.work / "model")
