@@ -13,6 +13,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -64,9 +65,21 @@ def describe(bundled: Bundled, root: Path, before: dict[str, Model]) -> Model | 
         files=files,
         main=bundled.main if any(each.path == bundled.main for each in files) else "",
         golden="golden" if (folder / "golden").is_dir() else "",
-        figures=json.loads(figures.read_text()) if figures.is_file() else (old.figures if old else {}),
+        figures=flat(json.loads(figures.read_text())) if figures.is_file() else (old.figures if old else {}),
         note=old.note if old else "",
     )
+
+
+def flat(figures: dict[str, Any], before: str = "") -> dict[str, float | str]:
+    """Nested figures as one level, 'file / test / mAP50', which is what a manifest holds; lists are left out."""
+    found: dict[str, float | str] = {}
+    for key, value in figures.items():
+        name = f"{before} / {key}" if before else key
+        if isinstance(value, dict):
+            found |= flat(value, name)
+        elif isinstance(value, int | float | str):
+            found[name] = value
+    return found
 
 
 def as_toml(models: list[Model]) -> str:
