@@ -30,6 +30,9 @@ from edgeapp.devices.conveyor import Options, start
 
 SIZE_PX = 320
 PART_SCORE = 0.5
+DEFAULT_RULE_SCORE = 0.25
+"""What `edgeapp.vision.rules.InspectionRule` takes for a defect when nothing else is configured."""
+
 WHOLE = 0.9
 """Share of a part that must be visible for its decision to count: a part cut by the frame is another trigger's part."""
 
@@ -122,6 +125,11 @@ def decide(parts: list[Decision], threshold: float) -> dict[str, Any]:
     }
 
 
+def decide_both(parts: list[Decision], threshold: float) -> dict[str, Any]:
+    """The decision at the chosen threshold and at the station's default rule."""
+    return {"decision": decide(parts, threshold), "decision at default rule": decide(parts, DEFAULT_RULE_SCORE)}
+
+
 def choose_threshold(parts: list[Decision]) -> float:
     """The threshold with the best F2 score (recall counts twice, as a missed defect costs more than a second look)."""
 
@@ -153,9 +161,9 @@ def main() -> None:
     }
     for split in ("test", "shifted"):
         parts = decisions(detector, split_pictures(args.data, split), split)
-        figures[split] = mean_precision(model, args.data, split) | {"decision": decide(parts, threshold)}
+        figures[split] = mean_precision(model, args.data, split) | decide_both(parts, threshold)
     lines = [picture for seed in LINES for picture in asyncio.run(conveyor_pictures(seed, 60))]
-    figures["conveyor"] = {"decision": decide(decisions(detector, lines, "conveyor"), threshold)}
+    figures["conveyor"] = decide_both(decisions(detector, lines, "conveyor"), threshold)
     kept = args.model / "figures.json"
     every = json.loads(kept.read_text()) if kept.is_file() else {}
     every[args.file] = figures
