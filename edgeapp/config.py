@@ -77,13 +77,13 @@ class Voice(Section, frozen=True):
     content: str = ""
     """The kiosk's content file; empty is the one that ships."""
 
-    facts_per_question: int = 4
+    facts_per_question: int = 3
     """How many of the content's facts stand in the prompt; 0 is all of them, which an engine can keep resident."""
 
     barge_in: bool = False
     """Let people interrupt. Only with a headset, a directional microphone or echo cancellation."""
 
-    history_turns: int = 4
+    history_turns: int = 2
     max_tokens: int = 64
 
 

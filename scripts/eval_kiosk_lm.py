@@ -2,6 +2,7 @@
 
     python scripts/eval_kiosk_lm.py                       # models/kiosk-lm, four held-out sets, the default shop
     python scripts/eval_kiosk_lm.py --dialogues 10 --model models/kiosk-lm --show 20
+    python scripts/eval_kiosk_lm.py --facts 3             # with the facts a question is about, as the kiosk asks
 
 An answer counts as an exact fact if it is, word for word, the answer that the facts dictate. Every question stands
 after at most two turns of history, as at the kiosk. The last line is JSON.
@@ -24,6 +25,7 @@ from tokenizers import Tokenizer
 from edgeapp.core.events import Prompt
 from edgeapp.voice.content import DAYS, ZONES, Content, facts, load_content, with_counts
 from edgeapp.voice.prompt import END, prefix, render
+from edgeapp.voice.relevance import relevant
 
 HISTORY_TURNS = 2
 CLAUSE_TOKENS = 8
@@ -96,14 +98,15 @@ def is_call(reply: str) -> bool:
     return isinstance(call, dict) and set(call) == {"name", "arguments"} and isinstance(call["arguments"], dict)
 
 
-def measure(model: Model, split: str, seed: int, count: int, show: int) -> dict[str, float]:
-    """Accuracy on `count` dialogues of one test plan."""
+def measure(model: Model, split: str, seed: int, count: int, show: int, most: int) -> dict[str, float]:
+    """Accuracy on `count` dialogues of one test plan; `most` facts stand in the prompt, 0 for all."""
     kinds: dict[str, list[bool]] = collections.defaultdict(list)
     intents: dict[str, list[bool]] = collections.defaultdict(list)
     for dialogue in dialogues(seed, count, TEST_PLANS[split]):
         for number, turn in enumerate(dialogue.turns):
             prompt = dialogue.prompt(number)
-            reply = model(replace(prompt, turns=prompt.turns[-HISTORY_TURNS:]))
+            system = relevant(prompt.system, prompt.question, most) if most else prompt.system
+            reply = model(replace(prompt, system=system, turns=prompt.turns[-HISTORY_TURNS:]))
             right = is_right(turn, reply)
             kinds[kind_of(turn)].append(right)
             intents[turn.intent + (" (absent)" if turn.absent else "")].append(right)
@@ -196,12 +199,13 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=1001)
     parser.add_argument("--show", type=int, default=5, help="wrong answers to print for each set")
+    parser.add_argument("--facts", type=int, default=0, help="facts in the prompt, chosen as the kiosk does; 0: all")
     options = parser.parse_args()
     model = Model(options.model)
     shop = with_counts(load_content(ROOT / "edgeapp" / "assets" / "kiosk.toml"), 212, 7, 3)
-    result: dict[str, Any] = {"dialogues": options.dialogues, "seed": options.seed}
+    result: dict[str, Any] = {"dialogues": options.dialogues, "seed": options.seed, "facts": options.facts}
     for split in TEST_PLANS:
-        result[split] = measure(model, split, options.seed, options.dialogues, options.show)
+        result[split] = measure(model, split, options.seed, options.dialogues, options.show, options.facts)
     result["default_shop"] = round(measure_shop(model, shop), 4)
     result |= measure_time(model, shop, 60)
     print(json.dumps(result))

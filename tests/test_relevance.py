@@ -27,8 +27,12 @@ def test_only_the_lines_a_question_is_about_are_kept(question: str, about: str) 
     assert all(about in line for line in kept)
 
 
+def test_where_nothing_is_shared_everything_stays() -> None:
+    assert relevant(FACTS, "goodbye") == FACTS
+
+
 def test_the_name_and_the_live_lines_always_stay() -> None:
-    kept = relevant(FACTS, "goodbye")
+    kept = relevant(FACTS, "where is the hammer")
     assert kept.split("\n")[0] == FACTS.split("\n")[0]
     assert kept.endswith(FACTS.partition("\n\n")[2])
 

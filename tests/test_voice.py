@@ -11,7 +11,7 @@ import pytest
 from worlds import Mouth, microphone
 
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, Prompt, Transcript, Utterance
+from edgeapp.core.events import MS, AudioChunk, BackendError, Prompt, Transcript, Utterance
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.placement import Why
@@ -379,6 +379,7 @@ async def test_ten_thousand_characters_are_bounded(text: str) -> None:
     assert all(len(each) <= 160 for each in said)
 
 
-def test_a_prompt_and_a_clause_are_plain_values() -> None:
-    assert Prompt("s", (), "q") == Prompt("s", (), "q")
-    assert Clause("a") == Clause("a")
+@pytest.mark.parametrize("size", [1, 3, 1000])
+async def test_a_tool_call_is_not_spoken(size: int) -> None:
+    call = '<tool> {"name": "read_sensor", "arguments": {"quantity": "temperature", "place": "line"}}'
+    assert [clause async for clause in clauses(_pieces(call, size))] == []

@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
 
+from edgeapp.voice.prompt import TOOL
+
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)|<[^>\n]{1,200}>|https?://\S+|www\.\S+")
 _MARKUP = re.compile(r"[*_`#~|\\^<>{}\[\]]+|^\s*[-•]\s+", re.MULTILINE)
 _SPOKEN_SIGNS: Final = "'’.,;:!?%&+-/()\"€$£°="
@@ -27,10 +29,15 @@ def speakable(text: str) -> str:
 
 
 async def clauses(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
-    """Cut a stream of text into speakable clauses, each as soon as it is whole; at most `REPLY_CHARS_MAX` in all."""
+    """Cut a stream of text into speakable clauses, each as soon as it is whole; at most `REPLY_CHARS_MAX` in all.
+
+    A reply that opens a tool call has nothing to be spoken.
+    """
     pending, spoken = "", 0
     async for piece in pieces:
         pending += piece
+        if not spoken and pending.lstrip().startswith(TOOL):
+            return
         *whole, pending = _split(pending)
         for text in whole:
             if spoken + len(text) > REPLY_CHARS_MAX:

@@ -43,14 +43,15 @@ _COMMON: Final = frozenset(
     ]
 )
 
-FACTS_MOST: Final = 4
+FACTS_MOST: Final = 3
 """How many lines are kept, the first one (the kiosk's name) not counted."""
 
 
 def relevant(facts: str, question: str, most: int = FACTS_MOST) -> str:
     """Keep of `facts` (one fact a line, an empty line, the live lines) what the question is about, in the same order.
 
-    The first line and the live lines always stay. A line that shares less than half as much as the best one goes.
+    The first line and the live lines always stay. A line that shares less than half as much as the best one goes. Where
+    no line shares anything, all stay: a courtesy needs none of them, and a question for what is not there needs to see it.
     """
     fixed, _, live = facts.partition("\n\n")
     name, *lines = fixed.split("\n")
@@ -60,8 +61,10 @@ def relevant(facts: str, question: str, most: int = FACTS_MOST) -> str:
 
     scores = [sum(log(1 + len(lines) / seen[word]) for word in asked & each) for each in words]
     enough = max(scores, default=0.0) / 2
+    if not enough:
+        return facts
     best = sorted(range(len(lines)), key=lambda number: (-scores[number], number))[:most]
-    kept = [lines[number] for number in sorted(best) if scores[number] > 0 and scores[number] >= enough]
+    kept = [lines[number] for number in sorted(best) if scores[number] >= enough]
     return "\n".join([name, *kept]) + "\n\n" + live
 
 
