@@ -11,6 +11,7 @@ from math import ceil, log, sqrt
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 _FIRST_NS: Final = 100_000
 _LOG_RATIO: Final = log(1.05)
@@ -20,6 +21,7 @@ _Z: Final = 1.645  # one-sided 95 %
 _INDEPENDENT: Final = 1 / 3  # neighbouring round trips resemble each other: lag-1 correlation about 0.5
 _RESCALE: Final = 2.0**60
 _NOTHING: Final = 1e-9  # a share of the evidence that has aged away
+_BOUND_AGE: Final = 16  # samples after which a bound is worked out anew; at once if one lasted longer than it
 _FORGOTTEN: Final = 500  # half-lives after which nothing is left of old evidence
 
 
@@ -50,17 +52,20 @@ class Latency:
         self._gave_up = np.zeros(_BUCKETS)
         self._weight = self._weight_squared = 0.0
         self._epoch_ns = 0
-        self._survival: list[float] | None = None
+        # What the evidence says, until there is more of it.
+        self._survival: NDArray[np.float64] | None = None
+        self._bounds: dict[float, int] = {}  # by coverage; a caller uses one or two
+        self._since_bounds = 0
 
     def took(self, now_ns: int, took_ns: int) -> None:
         """The work ended after `took_ns`."""
-        self._ended[_bucket(took_ns)] += self._fresh_weight(now_ns)
+        self._ended[_bucket(took_ns)] += self._fresh_weight(now_ns, took_ns)
 
     def gave_up(self, now_ns: int, waited_ns: int) -> None:
         """The wait was ended after `waited_ns` without an answer: the duration is longer than that."""
-        self._gave_up[_bucket(waited_ns)] += self._fresh_weight(now_ns)
+        self._gave_up[_bucket(waited_ns)] += self._fresh_weight(now_ns, waited_ns)
 
-    def _fresh_weight(self, now_ns: int) -> float:
+    def _fresh_weight(self, now_ns: int, lasted_ns: int) -> float:
         """The weight of evidence that arrives now; old evidence weighs less because new evidence weighs more."""
         half_lives = (now_ns - self._epoch_ns) / self._half_life_ns
         if not self._weight or half_lives > _FORGOTTEN:
@@ -77,6 +82,9 @@ class Latency:
         self._weight += weight
         self._weight_squared += weight * weight
         self._survival = None
+        self._since_bounds += 1
+        if self._since_bounds >= _BOUND_AGE or lasted_ns > min(self._bounds.values(), default=0):
+            self._bounds.clear()
         return weight
 
     def count(self, now_ns: int) -> float:
@@ -91,7 +99,7 @@ class Latency:
         below = _bucket(than_ns)
         if below and _EDGE_NS[below] > than_ns:
             below -= 1  # the bucket that holds the limit counts as longer
-        return self._curve()[below]
+        return float(self._curve()[below])
 
     def share_longer_at_most(self, now_ns: int, than_ns: int) -> float:
         """The 95 % upper bound of `share_longer`, given how much evidence there is; 1.0 without any."""
@@ -104,25 +112,29 @@ class Latency:
     def bound_ns(self, coverage: float) -> int:
         """The duration that a share `coverage` of the work stays within.
 
-        With fewer samples than can show that share, the larger of the prior and the longest duration seen. A wait that was
-        given up counts as seen: the duration is at least that long.
+        It may be 16 samples old, unless one of them lasted longer. With fewer samples than can show that share, the
+        larger of the prior and the longest duration seen. A wait that was given up counts as seen: the duration is at
+        least that long.
         """
+        if coverage not in self._bounds:
+            self._bounds[coverage] = self._bound_ns(1 - coverage)
+            self._since_bounds = 0
+        return self._bounds[coverage]
+
+    def _bound_ns(self, missing: float) -> int:
         if not self._weight:
             return self.prior_ns
         seen = np.flatnonzero(self._ended + self._gave_up > self._weight * _NOTHING)
         longest_ns = _EDGE_NS[int(seen[-1])]
-        missing = 1 - coverage
         if self._weight**2 / self._weight_squared * missing < 1:
             return max(longest_ns, self.prior_ns)
-        within = (edge_ns for edge_ns, longer in zip(_EDGE_NS, self._curve(), strict=True) if longer <= missing)
-        return next(within, max(longest_ns, self.prior_ns))
+        within = np.flatnonzero(self._curve() <= missing)
+        return _EDGE_NS[int(within[0])] if len(within) else max(longest_ns, self.prior_ns)
 
-    def _curve(self) -> list[float]:
-        """P(longer than each bucket's upper edge)."""
+    def _curve(self) -> NDArray[np.float64]:
+        """P(longer than each bucket's upper edge), shape (buckets,)."""
         if self._survival is None:
-            if not self._weight:
-                return [1.0] * _BUCKETS
             at_risk = np.cumsum((self._ended + self._gave_up)[::-1])[::-1]
             hazard = np.divide(self._ended, at_risk, out=np.zeros(_BUCKETS), where=at_risk > 0)
-            self._survival = np.cumprod(1 - hazard).tolist()
+            self._survival = np.cumprod(1 - hazard) if self._weight else np.ones(_BUCKETS)
         return self._survival

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import msgspec
@@ -143,14 +143,21 @@ class FakeTts(_Script):
 
     async def __call__(self, clause: Clause, /) -> Stream[Speech]:
         self.count()
-        return await Stream.start(self._tone(len(clause.text.strip())))
+        return await Stream.start(self._parts(len(clause.text.strip())))
 
-    async def _tone(self, letters: int) -> AsyncGenerator[Speech, None]:
-        samples = np.arange(letters * 60 * SAMPLE_RATE_HZ // 1000)
-        tone = (8_000 * np.sin(2 * np.pi * 440 / SAMPLE_RATE_HZ * (samples + 1))).astype(np.int16)
+    async def _parts(self, letters: int) -> AsyncGenerator[Speech, None]:
+        tone = _tone(letters)
         for start in range(0, len(tone), SAMPLE_RATE_HZ // 2):
             part = tone[start : start + SAMPLE_RATE_HZ // 2]
             yield await self.bite(partial(Speech, part, SAMPLE_RATE_HZ))
+
+
+@lru_cache(maxsize=8)
+def _tone(letters: int) -> NDArray[np.int16]:
+    """440 Hz for 60 ms a letter, shape (n,)."""
+    samples = np.arange(1, letters * 60 * SAMPLE_RATE_HZ // 1000 + 1)
+    tone: NDArray[np.int16] = (8_000 * np.sin(2 * np.pi * 440 / SAMPLE_RATE_HZ * samples)).astype(np.int16)
+    return tone
 
 
 class FakeDetector(_Script):
