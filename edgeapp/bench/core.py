@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edgeapp.bench.own_cost import own_costs_ms
 from edgeapp.core.events import MS, CameraFrame, TimestampKind
 from edgeapp.core.flow import Recent
 from edgeapp.core.hedge import hedge
@@ -55,7 +54,7 @@ def _at_most(name: str, value: float, limit: float, unit: str, note: str = "") -
 
 def bench_core(*, quick: bool) -> int:
     """Measure every bar that can be measured here; 1 if one is missed, else 0."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(
         f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.2f} before, {'quick' if quick else 'full'} run"
@@ -142,7 +141,7 @@ def _hedging(_: bool) -> list[Bar]:
 
 def _turns(quick: bool) -> list[Bar]:
     """voice turns with scripted engines"""
-    costs = asyncio.run(own_costs_ms(turns=60 if quick else 300))
+    costs = _last_json([sys.executable, "-m", "edgeapp.bench.own_cost", "100" if quick else "300"])
     note = f"{len(costs)} turns, last captured sample to audible minus the stages' work; median {statistics.median(costs):.2f} ms"
     return [_at_most("own_cost_per_voice_turn_p95_ms", percentile(costs, 95), 3, "ms", note)]
 

@@ -1,8 +1,13 @@
-"""What one voice turn costs beyond its stages' work: real loop, real threads, scripted engines whose work is timed."""
+"""What one voice turn costs beyond its stages' work: real loop, real threads, scripted engines whose work is timed.
+
+Run in a process of its own by `edgeapp bench core`: `python -m edgeapp.bench.own_cost 300` prints the costs in ms as JSON.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -94,3 +99,7 @@ async def own_costs_ms(*, turns: int) -> list[float]:
         )
         await conversation.listen(speak(), _Mute())
     return costs_ms
+
+
+if __name__ == "__main__":
+    print(json.dumps([round(cost_ms, 3) for cost_ms in asyncio.run(own_costs_ms(turns=int(sys.argv[1])))]))
