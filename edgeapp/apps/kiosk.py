@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeapp import config as settings
-from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk
 from edgeapp.voice.content import Content, facts, load_content
@@ -70,7 +70,7 @@ async def open_conversation(
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))
     endpoint = voice.endpoint
-    return Conversation(
+    conversation = Conversation(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
         llm=llm,
@@ -95,3 +95,5 @@ async def open_conversation(
             log_text=config.records.log_text,
         ),
     )
+    settle()
+    return conversation

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
-from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule
@@ -32,6 +32,7 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
         defect_score=vision.rule.defect_score,
         version=vision.rule.version,
     )
+    settle()
     return Inspection(detect, rule, due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
 
 
