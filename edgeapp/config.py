@@ -28,8 +28,8 @@ class Engine(Section, frozen=True):
     lane: str = ""
     """The accelerator it shares with others, such as `gpu`; empty gives it a lane of its own."""
 
-    bound_ms: float = 50.0
-    """The bound on the time to its first part that is believed until enough runs were seen."""
+    bound_ms: float | None = None
+    """The bound on the time to its first part that is believed until enough runs were seen; left out, its stage's own."""
 
     options: dict[str, Any] = {}
     """Checked by the engine's own types when it is loaded."""
@@ -70,10 +70,10 @@ class Voice(Section, frozen=True):
 
     shares: Shares = Shares()
     endpoint: Endpoint = Endpoint()
-    vad: Engine = Engine(engine="vad_silero", bound_ms=5.0)
-    stt: Stage = Stage(engine="stt_pocketsphinx", bound_ms=10.0)
-    llm: Stage = Stage(engine="llm_ctranslate2", bound_ms=60.0, options={"model": "kiosk-lm", "resident": False})
-    tts: Stage = Stage(engine="tts_espeak", bound_ms=20.0)
+    vad: Engine = Engine(engine="vad_silero")
+    stt: Stage = Stage(engine="stt_pocketsphinx")
+    llm: Stage = Stage(engine="llm_ctranslate2", options={"model": "kiosk-lm"})
+    tts: Stage = Stage(engine="tts_espeak")
     content: str = ""
     """The kiosk's content file; empty is the one that ships."""
 
@@ -128,7 +128,7 @@ class Vision(Section, frozen=True):
     """From the sensor's timestamp to the verdict."""
 
     camera: Camera = Camera()
-    detect: Stage = Stage(engine="detect_yolo", bound_ms=80.0, options={"model": "qc-yolo11n"})
+    detect: Stage = Stage(engine="detect_yolo", options={"model": "qc-yolo11n"})
     rule: Rule = Rule()
 
 
@@ -195,7 +195,7 @@ def _check_ranges(config: Config, source: str) -> None:
             value, full = getattr(section, key), f"{name}{key}"
             if isinstance(value, Section):
                 visit(value, f"{full}.")
-            elif key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
+            elif value is not None and key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")

@@ -36,7 +36,9 @@ def explain(what: str, path: Path) -> None:
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} was written by another version of edgeapp ({error}): move it away") from error
     if end is None:
-        span = f"{known[0]} to {known[-1]}" if known else "nothing"
+        kinds = dict.fromkeys(name.rpartition(" ")[0] for name in known)
+        runs = [[name for name in known if name.rpartition(" ")[0] == kind] for kind in kinds]
+        span = ", ".join(f"{run[0]} to {run[-1]}" for run in runs) or "nothing"
         raise ConfigError(f"{path} has no '{of}'; its last session holds {span}")
     for sentence in _turn(end, calls) if isinstance(end, TurnRecord) else _frame(end, calls):
         print(sentence)
@@ -55,7 +57,9 @@ def _turn(turn: TurnRecord, calls: list[Record]) -> list[str]:
     if turn.heard:
         sentences.append(f"It heard: {turn.heard!r}. It said: {turn.said!r}.")
     waited_ms = (turn.committed_ns - turn.last_voiced_ns) / MS
-    sentences.append(f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample.")
+    sentences.append(
+        f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample that the device heard."
+    )
     sentences += [_call(call) for call in calls]
     if turn.first_audible_ns is None:
         sentences.append("Nothing was said.")

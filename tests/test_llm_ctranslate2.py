@@ -78,7 +78,7 @@ async def test_the_reply_continues_as_if_it_had_not_been_cut(folder: Path) -> No
 
 async def _tokens_made(llm: CTranslate2Llm, prompt: Prompt, most: int) -> list[str]:
     head, rest = llm._tokens(prompt)
-    return [llm._tokenizer.id_to_token(token_id) async for token_id in llm._bite(head, rest, most, "test")]
+    return [llm._tokenizer.id_to_token(token_id) async for token_id in llm._bite(head, rest, most, "test", keep=True)]
 
 
 class Steps:
@@ -134,11 +134,22 @@ async def test_resident_prefixes_are_bounded_and_a_reload_changes_nothing(folder
     prompts = [replace(PROMPT, system=f"hex bolt: {euros} euros") for euros in range(2, 8)]
     async with loaded(folder, max_prefixes=2) as few, loaded(folder, max_prefixes=100) as many:
         first = few._generator
-        for prompt in prompts + prompts:
+        for prompt in [each for each in prompts + prompts for _ in range(2)]:
             assert await text_of(few, prompt) == await text_of(many, prompt)
             assert len(few._resident) <= 2
         assert few._generator is not first
         assert len(many._resident) == len(prompts) + 1  # the warm-up had its own
+
+
+@pytest.mark.real_time
+async def test_a_prefix_that_changes_with_every_question_is_not_kept(folder: Path) -> None:
+    prompts = [replace(PROMPT, system=f"hex bolt: {euros} euros") for euros in range(2, 8)]
+    async with loaded(folder) as llm, loaded(folder) as keeping:
+        before = len(llm._resident)
+        for prompt in prompts:
+            await keeping.probe(prompt.system)
+            assert await text_of(llm, prompt) == await text_of(keeping, prompt)
+        assert len(llm._resident) == before
 
 
 @pytest.mark.real_time

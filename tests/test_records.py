@@ -71,7 +71,9 @@ def test_what_is_written_is_read_again_and_told(tmp_path: Path, capsys: pytest.C
     assert "llm ran on this device, because no remote is configured; its first part took 37.0 ms" in told
     explain("belt 12", path)
     assert "Frame 12 of belt got FAIL after 40 of 200 ms." in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="has no 'turn 9'; its last session holds turn 3 to belt 12"):
+    with pytest.raises(
+        ConfigError, match="has no 'turn 9'; its last session holds turn 3 to turn 3, belt 12 to belt 12"
+    ):
         explain("9", path)
 
 

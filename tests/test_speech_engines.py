@@ -272,7 +272,7 @@ async def test_espeak_gain_rate_and_voices() -> None:
             return np.concatenate([part.samples async for part in await voice(Clause("The hammer is here."))])
 
     normal = await spoken()
-    quiet = await spoken(gain=0.25)
+    quiet = await spoken(gain=0.2)
     assert np.abs(quiet.astype(int)).max() == pytest.approx(np.abs(normal.astype(int)).max() / 4, rel=0.05)
     assert (await spoken(words_per_minute=300)).size < 0.8 * normal.size
     assert (await spoken(voice="de")).size != normal.size

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.core.events import MS, ConfigError
@@ -20,6 +20,9 @@ from edgeapp.models.catalogue import catalogue
 from edgeapp.models.store import manifest, path_of
 from edgeapp.models.verify import verify
 from edgeapp.observe.jsonl import JsonLines
+
+_BOUNDS_MS: Final = {"stt": 10.0, "llm": 60.0, "tts": 20.0, "detect": 80.0}
+"""To the first part, believed of an engine on this device until it was seen running."""
 
 
 @dataclass
@@ -52,16 +55,17 @@ class Parts:
         self, section: settings.Stage, where: str, payload_bytes: Callable[[Any], int] = lambda _: 0
     ) -> Stage[Any, Any]:
         """Open a stage: its local engine and, if there is one, its remote engine and their link."""
+        name = where.rpartition(".")[2]
         local = await self.engine(section, where)
         remote, link = None, None
         if section.remote is not None:
             remote = await self.engine(section.remote, f"{where}.remote")
             link = self.links.setdefault(section.remote.lane or section.remote.engine, Link(section.remote.engine))
         stage: Stage[Any, Any] = Stage(
-            where.rpartition(".")[2],
+            name,
             local,
             self.lane(section.lane or where),
-            local_prior_ns=round(section.bound_ms * MS),
+            local_prior_ns=round((section.bound_ms or _BOUNDS_MS[name]) * MS),
             sink=self.sink,
             remote=remote,
             link=link,

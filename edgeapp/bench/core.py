@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -85,7 +86,7 @@ def bench_core(*, quick: bool) -> int:
         )
     console.print(table)
     for why in skipped:
-        console.print(f"not measured: {why}")
+        console.print(f"not measured: {escape(why)}")
     shown = [
         {key: value for key, value in asdict(bar).items() if key in {"name", "value", "limit", "ok"}} for bar in bars
     ]

@@ -187,6 +187,11 @@ def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict
         "unanswered": sum(turn.took_ms is None for turn in held),
         "cut_off": sum(turn.cut_off for turn in held),
         "within_budget": sum(ms <= config.voice.budget_ms for ms in took_ms),
+        "within_budget_as_heard": sum(
+            turn.record.first_audible_ns <= turn.record.due_ns
+            for turn in held
+            if turn.record is not None and turn.record.first_audible_ns is not None
+        ),
         "p50_ms": round(percentile(took_ms, 50), 1) if took_ms else None,
         "p95_ms": round(percentile(took_ms, 95), 1) if took_ms else None,
         "max_ms": round(max(took_ms), 1) if took_ms else None,
@@ -196,7 +201,9 @@ def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict
 
 
 def _table(held: list[Turn], calls: list[Record], budget_ms: float) -> Table:
-    table = Table(title=f"Turns against {budget_ms:g} ms (ms from the last voiced sample)", title_justify="left")
+    table = Table(
+        title=f"Turns against {budget_ms:g} ms (ms from the recording's last voiced sample)", title_justify="left"
+    )
     for name in ("", "asked", "answered", *_COLUMNS, "first audible"):
         table.add_column(name, justify="right" if name in {*_COLUMNS, "first audible"} else "left")
     for number, turn in enumerate(held, 1):

@@ -1,7 +1,7 @@
 """A language model in this process: CTranslate2's `Generator`, int8, one thread unless told otherwise.
 
-The part of the prompt that never changes stays resident (`static_prompt`). CTranslate2 keys that cache by the exact
-tokens and never evicts, so after `max_prefixes` different ones the weights are loaded anew, which empties it. A reply is
+The part of the prompt that never changes stays resident (`static_prompt`) from the second time on that it comes, or from
+`probe`; where it changes with every question nothing is kept. CTranslate2 keys that cache by the exact tokens and never evicts, so after `max_prefixes` different ones the weights are loaded anew, which empties it. A reply is
 made in bites of `bite_tokens`, each one piece of work for the lane, so that something more urgent waits for one bite only;
 the next bite continues from the very tokens of the last, so the text is that of one long generation. Tokens leave
 CTranslate2 through its callback, which also is how a reply is cancelled, within one token.
@@ -53,9 +53,6 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     context_tokens: int = 0
     """The bound of prompt and reply together; 0 takes the one of `chat.json`."""
 
-    resident: bool = True
-    """Keep the part of the prompt before its seam computed between calls; off where it changes with every question."""
-
     max_prefixes: int = 8
     """How many different resident prefixes are kept before the cache is emptied."""
 
@@ -79,11 +76,11 @@ class CTranslate2Llm:
         self._tokenizer = tokenizer
         self._make = make
         self._bite_tokens = options.bite_tokens
-        self._keep = options.resident
         self._max_prefixes = options.max_prefixes
         self._context_tokens = options.context_tokens or chat.context_tokens
         self._head_text = ""
         self._head: list[str] = []
+        self._last_head: list[str] = []  # one that comes twice running is worth keeping, one of many is not
         self._generator = generator  # touched in the lane's thread only, but for close
         self._resident: set[tuple[str, ...]] = set()
         self._closed = False
@@ -94,7 +91,9 @@ class CTranslate2Llm:
 
     async def probe(self, system: str = "") -> None:
         """Make the unchanging part of `system` resident and touch every layer, so that the first question does not pay."""
-        async with aclosing(self._reply(Prompt(system, (), "hello", max_tokens=1), "llm.probe")) as pieces:
+        prompt = Prompt(system, (), "hello", max_tokens=1)
+        self._last_head = self._tokens(prompt)[0]
+        async with aclosing(self._reply(prompt, "llm.probe")) as pieces:
             async for _ in pieces:
                 pass
 
@@ -105,6 +104,8 @@ class CTranslate2Llm:
 
     async def _reply(self, prompt: Prompt, label: str = "llm") -> AsyncGenerator[str, None]:
         head, rest = self._tokens(prompt)
+        keep = head == self._last_head or tuple(head) in self._resident
+        self._last_head = head
         text = _Text(self._tokenizer, [self._tokenizer.token_to_id(token) for token in rest[-_TAIL_TOKENS:]])
         opened = bool(prompt.said) and not prompt.said[-1].isspace()
         made: list[str] = []
@@ -112,7 +113,7 @@ class CTranslate2Llm:
         while not ended and len(made) < prompt.max_tokens:
             most = min(self._bite_tokens, prompt.max_tokens - len(made))
             before = len(made)
-            async with aclosing(self._bite(head, rest + made, most, label)) as ids:
+            async with aclosing(self._bite(head, rest + made, most, label, keep=keep)) as ids:
                 async for token_id in ids:
                     token = self._tokenizer.id_to_token(token_id)
                     if token in self._chat.ends:
@@ -128,15 +129,17 @@ class CTranslate2Llm:
         if last := text.rest():
             yield last
 
-    def _bite(self, head: list[str], tokens: list[str], most: int, label: str) -> AsyncGenerator[int, None]:
+    def _bite(
+        self, head: list[str], tokens: list[str], most: int, label: str, *, keep: bool
+    ) -> AsyncGenerator[int, None]:
         def work(emit: Callable[[int], bool]) -> None:
             # The callback owns nothing but `emit`: CTranslate2 drops it in its worker thread, and a generator whose last
             # owner it were would end there, waiting for itself, which aborts the process.
             try:
-                self._ready(head if self._keep else []).generate_batch(
-                    [tokens if self._keep else head + tokens],
-                    static_prompt=head if self._keep else None,
-                    cache_static_prompt=self._keep,
+                self._ready(head if keep else []).generate_batch(
+                    [tokens if keep else head + tokens],
+                    static_prompt=head if keep else None,
+                    cache_static_prompt=keep,
                     include_prompt_in_result=False,
                     beam_size=1,
                     sampling_topk=1,
@@ -154,12 +157,13 @@ class CTranslate2Llm:
         if self._closed:
             raise BackendError("the language model is closed; load it again")
         key = tuple(head)
-        full = key not in self._resident and len(self._resident) >= self._max_prefixes
+        full = bool(key) and key not in self._resident and len(self._resident) >= self._max_prefixes
         if self._generator is None or full:
             self._generator = None  # the old weights go before the new ones come
             self._resident.clear()
             self._generator = self._make()
-        self._resident.add(key)
+        if key:
+            self._resident.add(key)
         return self._generator
 
     def _tokens(self, prompt: Prompt) -> tuple[list[str], list[str]]:

@@ -57,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     pitch: int = 50
     """0 to 99; 50 is the voice's own."""
 
-    gain: float = 1.0
+    gain: float = 0.8
     """Loudness as a factor above 0, up to 4; samples above full scale are clipped."""
 
 
