@@ -55,7 +55,7 @@ def _at_most(name: str, value: float, limit: float, unit: str, note: str = "") -
 
 def bench_core(*, quick: bool) -> int:
     """Measure every bar that can be measured here; 1 if one is missed, else 0."""
-    console = Console(stderr=True, emoji=False, width=None if sys.stderr.isatty() else 150)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(
         f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"load {os.getloadavg()[0]:.2f} before, {'quick' if quick else 'full'} run"

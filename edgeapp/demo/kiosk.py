@@ -88,7 +88,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     """Hold the conversation, write sound, picture, records and a table; returns whether every question was answered."""
     from edgeapp.devices.files import VirtualAudio
 
-    console = Console(stderr=True, emoji=False, width=None if sys.stderr.isatty() else 150)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     folder = out / "kiosk"
     folder.mkdir(parents=True, exist_ok=True)
     records: list[AnyRecord] = []

@@ -34,7 +34,7 @@ async def demo_qc(out: Path, parts: int) -> bool:
     """Run the conveyor, write pictures, records and a table; returns whether every part got one verdict in time."""
     from edgeapp.devices.conveyor import Options, start
 
-    console = Console(stderr=True, emoji=False, width=None if sys.stderr.isatty() else 150)
+    console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     frames_dir = out / "qc"
     frames_dir.mkdir(parents=True, exist_ok=True)
     records: list[AnyRecord] = []
