@@ -31,7 +31,7 @@ async def device(config: settings.Config) -> None:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
         conversation = await open_conversation(config, parts, live)
-        ear, mouth = await open_sound(config.audio, stack)
+        ear, mouth = await open_sound(config.audio, parts)
         async with asyncio.TaskGroup() as forever:
-            forever.create_task(watch(await open_camera(config.vision.camera, stack), inspection, say, warn))
+            forever.create_task(watch(await open_camera(config.vision.camera, parts), inspection, say, warn))
             forever.create_task(conversation.listen(ear, mouth))

@@ -26,20 +26,21 @@ async def kiosk(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
         conversation = await open_conversation(config, parts)
-        ear, mouth = await open_sound(config.audio, stack)
+        ear, mouth = await open_sound(config.audio, parts)
         await conversation.listen(ear, mouth)
 
 
-async def open_sound(audio: settings.Audio, stack: AsyncExitStack) -> tuple[AsyncIterable[AudioChunk], Speaker]:
+async def open_sound(audio: settings.Audio, parts: Parts) -> tuple[AsyncIterable[AudioChunk], Speaker]:
     """The configured microphone and loudspeaker. Raises DeviceError if one is not there."""
     from edgeapp.devices import microphone, speaker
 
-    ear = await stack.enter_async_context(
+    ear = await parts.stack.enter_async_context(
         microphone.open_microphone(
             microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
         )
     )
-    mouth = await stack.enter_async_context(
+    parts.count_drops("microphone", ear)
+    mouth = await parts.stack.enter_async_context(
         speaker.open_speaker(
             speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
         )

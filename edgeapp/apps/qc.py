@@ -18,7 +18,7 @@ async def station(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
         inspection = await open_inspection(config, parts)
-        await watch(await open_camera(config.vision.camera, stack), inspection, say, warn)
+        await watch(await open_camera(config.vision.camera, parts), inspection, say, warn)
 
 
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
@@ -36,16 +36,16 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     return Inspection(detect, rule, due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
 
 
-async def open_camera(camera: settings.Camera, stack: AsyncExitStack) -> AsyncIterable[CameraFrame]:
+async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[CameraFrame]:
     """The configured camera, or the simulated line."""
     if camera.source == "simulated":
         from edgeapp.devices import conveyor
 
         options = conveyor.Options(parts=conveyor.MAX_PARTS, parts_per_minute=120, source="belt")
-        return (await stack.enter_async_context(conveyor.start(options))).frames()
+        return (await parts.stack.enter_async_context(conveyor.start(options))).frames()
     from edgeapp.devices import camera as device
 
-    return await stack.enter_async_context(
+    frames = await parts.stack.enter_async_context(
         device.open_camera(
             device.Options(
                 source=camera.source,
@@ -56,6 +56,8 @@ async def open_camera(camera: settings.Camera, stack: AsyncExitStack) -> AsyncIt
             )
         )
     )
+    parts.count_drops("camera", frames)
+    return frames
 
 
 def say(frame: CameraFrame, verdict: Verdict) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, ConfigError
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
-from edgeapp.core.record import AnyRecord, Sink
+from edgeapp.core.record import AnyRecord, DropRecord, Sink
 from edgeapp.core.stage import Stage
 from edgeapp.models.catalogue import catalogue
 from edgeapp.models.store import manifest, path_of
@@ -40,6 +41,15 @@ class Parts:
             self.lanes[name] = Lane(name)
             self.stack.callback(self.lanes[name].close)
         return self.lanes[name]
+
+    def count_drops(self, where: str, device: Any) -> None:
+        """When all is closed, write down what a device's buffer had to drop, if it counts that and dropped anything."""
+
+        def write() -> None:
+            if dropped := getattr(device, "dropped", 0):
+                self.sink(DropRecord(where, now_ns(), dropped))
+
+        self.stack.callback(write)
 
     async def engine(self, section: settings.Engine, where: str) -> Any:
         """Open the engine of a section. `where` is the section's name in the file, for errors."""
