@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.engines import module_of
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, ConfigError
+from edgeapp.core.events import MS
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.record import AnyRecord, DropRecord, Sink
@@ -53,7 +53,7 @@ class Parts:
 
     async def engine(self, section: settings.Engine, where: str) -> Any:
         """Open the engine of a section. `where` is the section's name in the file, for errors."""
-        module = _module(section.engine, where)
+        module = module_of(section.engine, where)
         values = dict(section.options)
         for key in ("model", "voice"):
             if isinstance(name := values.get(key), str):
@@ -104,27 +104,6 @@ def sink_of(records: settings.Records, stack: AsyncExitStack, *also: Sink) -> Si
             each(record)
 
     return sink
-
-
-def _module(engine: str, where: str) -> Any:
-    """`llm_openai` is `edgeapp.engines.llm_openai`; a dotted name is a module of somebody else's package."""
-    name = engine if "." in engine else f"edgeapp.engines.{engine}"
-    folder = Path(__file__).parent.parent / "engines"
-    known = ", ".join(sorted(path.stem for path in folder.glob("[a-z]*.py")))
-    unknown = f"{where}.engine: there is no engine '{engine}'; use one of {known}"
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise ConfigError(unknown)
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name == name:
-            raise ConfigError(unknown) from error
-        raise ConfigError(
-            f"{where}.engine: {engine} needs the package {error.name}: pip install {error.name}"
-        ) from error
-    if not (hasattr(module, "Options") and hasattr(module, "load")):
-        raise ConfigError(unknown)
-    return module
 
 
 def _from_store(name: str) -> str:
