@@ -8,11 +8,9 @@ own predict at conf 0.25), so that another build or another machine can be compa
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,9 @@ SIZE_PX = 320
 SEED = 2026
 WORD = 9
 """The golden set's word in the seed; the data set's splits use 0 to 3 and 100 to 103."""
+
+AT_LEAST = 0.85
+"""The share of pictures that must be right: INT8 and other kernels may move a score over the margin in one or two."""
 
 CASES = [(kind, defects) for kind in PART_TYPES for defects in ((), *((name,) for name in DEFECTS))]
 
@@ -59,7 +60,8 @@ def main() -> None:
     detector = YOLO(model, task="detect")
     out = args.model / "golden"
     out.mkdir(exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    cases: list[dict[str, Any]] = []
+    told = 0
     for number, (kind, defects) in enumerate(CASES):
         picture, parts = draw_case(number)
         name = f"{number:02d}-{kind}-{'-'.join(defects) or 'sound'}.jpg"
@@ -67,21 +69,18 @@ def main() -> None:
             raise OSError(f"could not write {out / name}: is the disk full?")
         found = detector.predict(out / name, imgsz=SIZE_PX, conf=0.25, device="cpu", verbose=False)[0]
         expected = [
-            {"label": found.names[int(label)], "score": round(score, 4), "box": [round(value, 2) for value in box]}
+            {"label": found.names[int(label)], "xyxy": [round(value, 2) for value in box], "score": round(score, 4)}
             for label, score, box in zip(
                 found.boxes.cls.tolist(), found.boxes.conf.tolist(), found.boxes.xyxy.tolist(), strict=True
             )
         ]
-        digest = hashlib.sha256((out / name).read_bytes()).hexdigest()
-        rows.append({"image": name, "sha256": digest, "parts": [asdict(part) for part in parts], "expected": expected})
-    golden = {"model": model.name, "sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "pictures": rows}
+        cases.append({"image": name, "size_px": SIZE_PX, "boxes": expected})
+        seen = {defect.kind for part in parts for defect in part.defects}
+        told += seen == {each["label"] for each in expected} - set(PART_TYPES)
+    note = f"boxes of ultralytics' own predict on {model.name}, by scripts/make_qc_golden.py"
+    golden = {"task": "detect", "at_least": AT_LEAST, "note": note, "cases": cases}
     (out / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
-    told = sum(
-        {d["kind"] for p in row["parts"] for d in p["defects"]}
-        == {e["label"] for e in row["expected"]} - set(PART_TYPES)
-        for row in rows
-    )
-    print(json.dumps({"pictures": len(rows), "defects told exactly": told, "out": str(out)}))
+    print(json.dumps({"pictures": len(cases), "defects told exactly": told, "out": str(out)}))
 
 
 if __name__ == "__main__":
