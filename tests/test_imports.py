@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "edgeapp"
 
-CORE_PURE = {"events", "budget", "latency", "link", "placement"}
+CORE_PURE = {"events", "budget", "latency", "link", "placement", "policies"}
 PURE_MAY_NOT = {"asyncio", "time", "random", "os", "threading", "pathlib"}
 
 # A room and what of edgeapp it may import; `core.lane` is one file, `core` the whole folder.

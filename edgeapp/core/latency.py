@@ -7,6 +7,7 @@ censored wait stays at risk up to where it was given up. Ageing is exponential. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, log, sqrt
 from typing import Final
 
@@ -30,6 +31,19 @@ def _bucket(duration_ns: int) -> int:
     if duration_ns <= _FIRST_NS:
         return 0
     return min(_BUCKETS - 1, ceil(log(duration_ns / _FIRST_NS) / _LOG_RATIO - 1e-9))
+
+
+def _below(than_ns: int) -> int:
+    """The last bucket that is surely not longer; the one that holds the limit counts as longer."""
+    below = _bucket(than_ns)
+    return below - 1 if below and _EDGE_NS[below] > than_ns else below
+
+
+def _survival(ended: NDArray[np.float64], gave_up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kaplan and Meier: P(longer than each bucket's upper edge), shape (buckets,); all ones without evidence."""
+    at_risk = np.cumsum((ended + gave_up)[::-1])[::-1]
+    hazard = np.divide(ended, at_risk, out=np.zeros(_BUCKETS), where=at_risk > 0)
+    return np.cumprod(1 - hazard)
 
 
 def _wilson(share: float, count: float, z: float) -> float:
@@ -96,18 +110,28 @@ class Latency:
 
     def share_longer(self, than_ns: int) -> float:
         """The estimated probability of taking longer than `than_ns`; 1.0 without evidence."""
-        below = _bucket(than_ns)
-        if below and _EDGE_NS[below] > than_ns:
-            below -= 1  # the bucket that holds the limit counts as longer
-        return float(self._curve()[below])
+        return float(self._curve()[_below(than_ns)])
 
-    def share_longer_at_most(self, now_ns: int, than_ns: int) -> float:
-        """The 95 % upper bound of `share_longer`, given how much evidence there is; 1.0 without any."""
-        return _wilson(self.share_longer(than_ns), self.count(now_ns) * _INDEPENDENT, _Z)
+    def share_longer_at_most(self, now_ns: int, than_ns: int, waiting_ns: Sequence[int] = ()) -> float:
+        """The 95 % upper bound of `share_longer`, given how much evidence there is; 1.0 without any.
 
-    def share_longer_at_least(self, now_ns: int, than_ns: int) -> float:
+        `waiting_ns` are the ages of waits under way: what has not come yet took longer than its age.
+        """
+        return self._share(now_ns, than_ns, waiting_ns, _Z)
+
+    def share_longer_at_least(self, now_ns: int, than_ns: int, waiting_ns: Sequence[int] = ()) -> float:
         """The 95 % lower bound of `share_longer`; 0.0 without evidence."""
-        return _wilson(self.share_longer(than_ns), self.count(now_ns) * _INDEPENDENT, -_Z)
+        return self._share(now_ns, than_ns, waiting_ns, -_Z)
+
+    def _share(self, now_ns: int, than_ns: int, waiting_ns: Sequence[int], z: float) -> float:
+        count = self.count(now_ns)
+        if not waiting_ns:
+            return _wilson(self.share_longer(than_ns), count * _INDEPENDENT, z)
+        fresh = min(_RESCALE, 2.0 ** min(60.0, (now_ns - self._epoch_ns) / self._half_life_ns)) if self._weight else 1.0
+        gave_up = self._gave_up.copy()
+        np.add.at(gave_up, [_bucket(each) for each in waiting_ns], fresh)
+        share = float(_survival(self._ended, gave_up)[_below(than_ns)])
+        return _wilson(share, (count + len(waiting_ns)) * _INDEPENDENT, z)
 
     def bound_ns(self, coverage: float) -> int:
         """The duration that a share `coverage` of the work stays within.
@@ -134,7 +158,5 @@ class Latency:
     def _curve(self) -> NDArray[np.float64]:
         """P(longer than each bucket's upper edge), shape (buckets,)."""
         if self._survival is None:
-            at_risk = np.cumsum((self._ended + self._gave_up)[::-1])[::-1]
-            hazard = np.divide(self._ended, at_risk, out=np.zeros(_BUCKETS), where=at_risk > 0)
-            self._survival = np.cumprod(1 - hazard) if self._weight else np.ones(_BUCKETS)
+            self._survival = _survival(self._ended, self._gave_up)
         return self._survival

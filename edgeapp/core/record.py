@@ -41,6 +41,24 @@ class Record:
     error: str = ""
     """Empty, `cancelled`, what failed, or the kind of a bug."""
 
+    policy: str = "edgeapp"
+    """The name of the rule that placed it."""
+
+    window_ns: int | None = None
+    """How long the remote had, or would have had, before local had to start; None if nothing could be promised."""
+
+    rung: int = 0
+    """Which local model stood behind it: 0 is the best, 1 the next smaller one."""
+
+    local_took_ns: int | None = None
+    """How long local took to its first part, if it ran to it."""
+
+    remote_took_ns: int | None = None
+    """How long the remote took, or was waited for, if it was asked."""
+
+    remote_end: str = ""
+    """`answered`, `given up` or `failed`; empty if it was not asked."""
+
     @property
     def late_ns(self) -> int:
         """How much too late the first part was; negative if there was time left."""
