@@ -103,5 +103,25 @@ class DropRecord:
     dropped: int
 
 
-AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | Verdict
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """One model at the golden gate, when an application starts."""
+
+    where: str
+    """The role, as the configuration names it, such as `voice.llm`."""
+
+    at_ns: int
+    model: str
+    outcome: str
+    """`passed`, `refused`, or `not asked` where there is no golden set for it."""
+
+    why: str = ""
+    """What was wrong, and what serves instead."""
+
+    cases: int = 0
+    right: int = 0
+    took_ns: int = 0
+
+
+AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | GateRecord | Verdict
 Sink: TypeAlias = Callable[[AnyRecord], None]

@@ -296,6 +296,11 @@ class Detector:
         return self._model.digest
 
     @property
+    def size_px(self) -> int:
+        """The longer side of the network's input."""
+        return max(self._model.height, self._model.width)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes."""
         return tuple(self._model.labels.values())

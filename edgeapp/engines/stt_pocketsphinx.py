@@ -76,6 +76,7 @@ class PocketSphinx:
         self._options = options
         self._lane = lane
         self._one_at_a_time = asyncio.Lock()
+        self._mean: str = decoder.get_cmn(False)  # of cepstra: the decoder learns the microphone's from what it hears
         self._search = ""  # the name of the active search; empty until there is one
         self._searches = 0
         self._accepts: Callable[[str], bool] = lambda _: False
@@ -118,6 +119,11 @@ class PocketSphinx:
         """
         async with self._one_at_a_time:
             await self._lane.run(partial(self._use_grammar, grammar), label="load")
+
+    async def forget(self) -> None:
+        """Be as just loaded, but for the grammar: what was heard so far has taught nothing about the microphone."""
+        async with self._one_at_a_time:
+            await self._lane.run(self._forget, label="load")
 
     async def _bite(self, work: Callable[[], T]) -> T:
         if not self._search:
@@ -250,15 +256,18 @@ class PocketSphinx:
             self._decoder.remove_search(self._search)
         self._search = name
 
+    def _forget(self) -> None:
+        self._close()
+        self._decoder.set_cmn(self._mean)
+        self._number, self._heard, self._kept = None, 0, []
+
     def warm_up(self) -> None:
         """Decode a third of a second of faint noise, and forget it."""
         if not self._search:
             return
-        mean = self._decoder.get_cmn(False)
         self._begin(0)
         self._finish(np.random.default_rng(0).integers(-30, 30, SAMPLE_RATE_HZ // 3).astype(np.int16))
-        self._decoder.set_cmn(mean)
-        self._number, self._kept = None, []
+        self._forget()
 
 
 @asynccontextmanager
