@@ -1,25 +1,100 @@
-"""The golden gate: no model serves before it has answered known questions rightly, on this machine, through its engine."""
+"""The golden gate: no model serves before it has answered known questions rightly, on this machine, through its engine.
+
+At boot (`admit`) every engine of the configuration is asked the first cases of its golden set, for `BOOT_S` at most. One that
+does not load or answers wrongly is closed again, and the model that last passed for this role serves instead, or, if
+there is none, the one of the embedded defaults. After a switch (`check`) the whole set is asked.
+
+What is not gated: engines elsewhere (they are asked by the near edge that loads them), models given as a path without
+golden set, and recognisers with a grammar of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps import passed
 from edgeapp.apps.engines import module_of
+from edgeapp.core.clock import now_ns
 from edgeapp.core.events import BackendError, ConfigError
 from edgeapp.core.lane import Lane
-from edgeapp.models.golden import Examined, GoldenSet, examine, read_golden
+from edgeapp.core.record import GateRecord, Sink
+from edgeapp.models.catalogue import catalogue
+from edgeapp.models.golden import RULE_SCORE, Examined, GoldenSet, examine, read_golden
 from edgeapp.models.manifest import Model
+from edgeapp.models.store import folder_of, manifest, mend, path_of
+from edgeapp.models.verify import verify
+
+BOOT_S: Final = 1.0
+"""What the golden set of one role may take at boot, the case under way aside."""
+
+_ASSETS: Final = Path(__file__).parent.parent / "assets"
+_GENERAL: Final = {
+    "vad_silero": _ASSETS / "questions" / "golden-vad.json",
+    "stt_pocketsphinx": _ASSETS / "questions" / "golden-grammar.json",
+    "stt": _ASSETS / "questions" / "golden-stt.json",
+    "llm": _ASSETS / "golden-llm.json",
+    "tts": _ASSETS / "golden-tts.json",
+    "tts_espeak": _ASSETS / "golden-tts.json",
+}
+"""For models that have no set of their own, by engine or kind: what any good one gets right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An engine's section of the configuration, made ready to open."""
+
+    section: settings.Engine
+    module: Any
+    options: Any
+    model: Model | None
+    """Of the store, if the section names one."""
+
+    golden: GoldenSet | None
+
+    @property
+    def name(self) -> str:
+        """What it is called in records and sentences."""
+        return self.model.name if self.model else self.section.engine
 
 
 def check(model: Model, folder: Path) -> Examined | None:
-    """Load `model` from `folder` as an application would, run its golden set: a `golden.Check`, see there."""
+    """Load `model` from `folder` as an application would and run its golden set: a `golden.Check`, see there."""
     golden = golden_of(model, folder)
-    examined = None if golden is None else asyncio.run(_run(model, folder / model.main, golden))
-    if examined is not None and not examined.ok:
+    return None if golden is None else check_build(model, folder / model.main, golden)
+
+
+def builds(model: Model) -> list[str]:
+    """The files of a model that its engine can open, each a build of its own; its folder (empty) if it opens that."""
+    suffix = Path(model.main).suffix
+    return [each.path for each in model.files if each.path.endswith(suffix)] if suffix else [model.main]
+
+
+def check_build(model: Model, path: Path, golden: GoldenSet) -> Examined:
+    """Open `path` by the model's engine and ask it the whole set. Blocking. Raises ConfigError as `check` does."""
+    name = model.name if path.name == Path(model.main).name or not model.main else f"{model.name}/{path.name}"
+
+    async def run() -> Examined:
+        where = f"model {model.name}"
+        module = module_of(model.engine, where)
+        key = "voice" if "voice" in module.Options.__struct_fields__ and model.kind == "tts" else "model"
+        options = settings.options(module.Options, {key: str(path)}, where)
+        lane = Lane("golden")
+        try:
+            async with module.load(options, lane) as engine:
+                return await examine(golden, engine, name, confidence=getattr(options, "confidence", RULE_SCORE))
+        except BackendError as error:
+            raise ConfigError(f"{name} does not run here: {error}") from error
+        finally:
+            lane.close()
+
+    examined = asyncio.run(run())
+    if not examined.ok:
         raise ConfigError(refusal(examined))
     return examined
 
@@ -33,19 +108,117 @@ def refusal(examined: Examined) -> str:
 
 
 def golden_of(model: Model, folder: Path) -> GoldenSet | None:
-    """The model's own golden set; None if there is none. Raises ConfigError if it is not right."""
-    return read_golden(folder / model.golden) if model.golden else None
+    """The model's golden set, its own or the general one of its engine or kind. Raises ConfigError if it is not right."""
+    if model.golden:
+        golden = read_golden(folder / model.golden)
+        if model.golden_sha256 and golden.sha256 != model.golden_sha256:
+            raise ConfigError(f"the golden set of {model.name} is not the one of its manifest: {mend(model)}")
+        return golden
+    general = _GENERAL.get(model.engine) or _GENERAL.get(model.kind)
+    return read_golden(general) if general else None
 
 
-async def _run(model: Model, path: Path, golden: GoldenSet) -> Examined:
-    module = module_of(model.engine, f"model {model.name}")
-    options: Any = settings.options(module.Options, {"model": str(path)}, f"model {model.name}")
-    lane = Lane("golden")
+def ready(section: settings.Engine, where: str) -> Asked:
+    """Check a section's names, options and the hashes of its model. Raises ConfigError.
+
+    A name of the store becomes the path that its engine opens, and `NAME/FILE` another build of that model; anything else
+    (a path, a server's own name) stays. General golden sets are for default options: nobody knows what others change.
+    """
+    module = module_of(section.engine, where)
+    values, model, golden = dict(section.options), None, None
+    for key in ("model", "voice"):
+        if not isinstance(name := values.get(key), str):
+            continue
+        model = next((each for each in manifest() if each.name == name.partition("/")[0]), None)
+        if model is not None:
+            values[key] = _file_of(model, name.partition("/")[2])
+            golden = golden_of(model, folder_of(model)) if model.golden or len(values) == 1 else None
+        elif name in {each.name for each in catalogue()}:
+            path_of(name)  # which raises the sentence about pulling it
+    if not values and section.engine in _GENERAL:
+        golden = read_golden(_GENERAL[section.engine])
+    return Asked(section, module, settings.options(module.Options, values, where), model, golden)
+
+
+def _file_of(model: Model, build: str) -> str:
+    """The path of a model of the store, or of one of its builds, its files checked. Raises ConfigError."""
+    if not build:
+        path_of(model.name)
+    elif build not in builds(model):
+        raise ConfigError(f"the model {model.name} has no build {build!r}; it has {', '.join(builds(model))}")
+    verify(model)
+    return str(folder_of(model) / (build or model.main))
+
+
+async def admit(
+    section: settings.Engine, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, *, boot_s: float = BOOT_S
+) -> Any:
+    """Open the engine of a section once its golden set is right; closing `stack` closes it.
+
+    If a model of the store is not right, the one that last passed here or the embedded default's serves, and stderr and
+    the records say so. Raises ConfigError if there is none, or if the section itself is wrong.
+    """
     try:
-        async with AsyncExitStack() as stack:
-            engine = await stack.enter_async_context(module.load(options, lane))
-            return await examine(golden, engine, model.name, confidence=getattr(options, "confidence", 0.25))
-    except BackendError as error:
-        raise ConfigError(f"{model.name} does not load here: {error}") from error
-    finally:
-        lane.close()
+        asked = ready(section, where)
+        engine = await _open(asked, where, stack, lane, sink, boot_s)
+    except ConfigError as error:
+        if not _is_stored(section):
+            raise
+        return await _instead(section, where, stack, lane, sink, error)
+    if asked.golden is not None:
+        passed.keep(where, section, default=_default(where))
+    return engine
+
+
+async def _instead(
+    section: settings.Engine, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, error: ConfigError
+) -> Any:
+    """The model that last passed for this role, or the embedded default's. Raises `error` if neither is right."""
+    for other in (passed.last(where), _default(where)):
+        if other is None or (other.engine, other.options) == (section.engine, section.options):
+            continue
+        try:
+            asked = ready(other, where)
+            engine = await _open(asked, where, stack, lane, sink, BOOT_S)
+        except ConfigError as also:
+            print(f"edgeapp: {where}: {also}", file=sys.stderr)
+            continue
+        model = str(section.options.get("model") or section.options.get("voice"))
+        print(f"edgeapp: {where}: {error}; {asked.name} serves instead", file=sys.stderr)
+        sink(GateRecord(where, now_ns(), model, "refused", f"{error}; {asked.name} serves instead"))
+        return engine
+    raise error
+
+
+async def _open(asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, boot_s: float) -> Any:
+    """Open, ask, and hand over to `stack`; what is refused is closed again. Raises ConfigError."""
+    async with AsyncExitStack() as trial:
+        try:
+            engine = await trial.enter_async_context(asked.module.load(asked.options, lane))
+        except BackendError as error:
+            raise ConfigError(f"{where}: {asked.name} does not run here: {error}") from error
+        if asked.golden is None:
+            sink(GateRecord(where, now_ns(), asked.name, "not asked", "it has no golden set"))
+        else:
+            least = getattr(asked.options, "confidence", RULE_SCORE)
+            examined = await examine(asked.golden, engine, asked.name, confidence=least, budget_s=boot_s)
+            if not examined.ok:
+                raise ConfigError(refusal(examined))
+            took_ns = round(examined.took_s * 1e9)
+            sink(GateRecord(where, now_ns(), asked.name, "passed", "", examined.cases, examined.right, took_ns))
+        await stack.enter_async_context(trial.pop_all())
+        return engine
+
+
+def _is_stored(section: settings.Engine) -> bool:
+    """Is its model one of the store, so that not the operator but the model may be to blame?"""
+    names = {model.name for model in manifest()}
+    return any(str(section.options.get(key, "")).partition("/")[0] in names for key in ("model", "voice"))
+
+
+def _default(where: str) -> settings.Engine | None:
+    """What the embedded configuration has for this role; None if it has no such role."""
+    found: Any = settings.Config()
+    for key in where.split("."):
+        found = getattr(found, key, None)
+    return found if isinstance(found, settings.Engine) else None

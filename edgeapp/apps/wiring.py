@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
-from edgeapp.apps.engines import module_of
+from edgeapp.apps.gate import admit, ready
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.record import AnyRecord, DropRecord, Sink
 from edgeapp.core.stage import Stage
-from edgeapp.models.catalogue import catalogue
-from edgeapp.models.store import manifest, path_of
-from edgeapp.models.verify import verify
 from edgeapp.observe.jsonl import JsonLines
 
 _BOUNDS_MS: Final = {"stt": 10.0, "llm": 60.0, "tts": 20.0, "detect": 80.0}
@@ -52,14 +49,13 @@ class Parts:
         self.stack.callback(write)
 
     async def engine(self, section: settings.Engine, where: str) -> Any:
-        """Open the engine of a section. `where` is the section's name in the file, for errors."""
-        module = module_of(section.engine, where)
-        values = dict(section.options)
-        for key in ("model", "voice"):
-            if isinstance(name := values.get(key), str):
-                values[key] = _from_store(name)
-        options = settings.options(module.Options, values, where)
-        return await self.stack.enter_async_context(module.load(options, self.lane(section.lane or where)))
+        """Open the engine of a section through the golden gate. `where` is the section's name in the file, for errors."""
+        return await admit(section, where, self.stack, self.lane(section.lane or where), self.sink)
+
+    async def remote(self, section: settings.Engine, where: str) -> Any:
+        """Open an engine that runs elsewhere: its golden set is asked there."""
+        asked = ready(section, where)
+        return await self.stack.enter_async_context(asked.module.load(asked.options, self.lane(section.lane or where)))
 
     async def stage(
         self, section: settings.Stage, where: str, payload_bytes: Callable[[Any], int] = lambda _: 0
@@ -69,7 +65,7 @@ class Parts:
         local = await self.engine(section, where)
         remote, link = None, None
         if section.remote is not None:
-            remote = await self.engine(section.remote, f"{where}.remote")
+            remote = await self.remote(section.remote, f"{where}.remote")
             link = self.links.setdefault(section.remote.lane or section.remote.engine, Link(section.remote.engine))
         stage: Stage[Any, Any] = Stage(
             name,
@@ -104,15 +100,3 @@ def sink_of(records: settings.Records, stack: AsyncExitStack, *also: Sink) -> Si
             each(record)
 
     return sink
-
-
-def _from_store(name: str) -> str:
-    """The path of a model of the store, its files checked; anything else (a path, a server's own name) as it is.
-
-    Raises ConfigError for a model that is known but not here, or not whole.
-    """
-    for model in manifest():
-        if model.name == name:
-            verify(model)
-            return str(path_of(name))
-    return str(path_of(name)) if name in {each.name for each in catalogue()} else name

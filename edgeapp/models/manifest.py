@@ -60,6 +60,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     golden: str = ""
     """The folder or file of the golden set, relative to the model's folder; empty if it has none."""
 
+    golden_sha256: str = ""
+    """Of the golden set, as `golden.read_golden` counts it; empty if that is not known."""
+
     figures: dict[str, float | str] = {}
     """What was measured, as on the card."""
 
@@ -115,6 +118,8 @@ def check_model(model: Model, file: Path) -> None:
         check_path(each.path, where)
         if paths.count(each.path) > 1:
             raise ConfigError(f"{where}: {each.path} stands there twice")
+        if sum(each.path.casefold() == path.casefold() for path in paths) > 1:
+            raise ConfigError(f"{where}: {each.path} differs from another file only in case, which some disks ignore")
         if not _SHA256.fullmatch(each.sha256):
             raise ConfigError(f"{where}: sha256 of {each.path} must be 64 lower-case hex digits")
         if each.size < 0:
@@ -123,6 +128,8 @@ def check_model(model: Model, file: Path) -> None:
         raise ConfigError(f"{where}: main is {model.main!r}, which is not one of its files")
     if model.golden:
         check_path(model.golden, where)
+    if model.golden_sha256 and not (model.golden and _SHA256.fullmatch(model.golden_sha256)):
+        raise ConfigError(f"{where}: golden_sha256 must be 64 lower-case hex digits, beside `golden`")
 
 
 def check_path(path: str, where: str) -> None:
