@@ -1,0 +1,1 @@
+"""The near edge: a real Triton, its models, its certificates."""
