@@ -212,8 +212,11 @@ async def _open(asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sin
 
 def _is_stored(section: settings.Engine) -> bool:
     """Is its model one of the store, so that not the operator but the model may be to blame?"""
-    names = {model.name for model in manifest()}
-    return any(str(section.options.get(key, "")).partition("/")[0] in names for key in ("model", "voice"))
+    for key in ("model", "voice"):
+        name, _, build = str(section.options.get(key, "")).partition("/")
+        if any(model.name == name and (not build or build in builds(model)) for model in manifest()):
+            return True
+    return False
 
 
 def _default(where: str) -> settings.Engine | None:

@@ -593,6 +593,8 @@ def _agree(whole: WholeGraph, cut: BoxesOnDemand, shape: tuple[int, ...]) -> boo
     """Does the cut graph give the whole graph's candidates? Asked once, on noise, for 10 to 40 cells."""
     image = np.random.default_rng(0).random(shape, dtype=np.float32)
     best = np.sort(whole(image, -1.0).scores)[-40:-9]
+    if len(best) < 2:
+        return False  # no scores, or none that are numbers
     gap = int(np.argmax(best[1:] / best[:-1]))  # between these two no rounding changes who passes
     least = float(np.sqrt(best[gap] * best[gap + 1]))
     one, other = whole(image, least), cut(image, least)
@@ -632,7 +634,7 @@ def open_detector(options: Options, lane: Lane) -> Detector:
         session = _session(content, options, providers)
     except Exception as error:
         raise ConfigError(
-            f"detect_yolo cannot load {options.model}: it is damaged or not an ONNX model ({error})"
+            f"detect_yolo cannot load {options.model}: it is damaged or not an ONNX model ({' '.join(str(error).split())})"
         ) from error
     model = _describe(session, digest, options.model)
     floats = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
