@@ -141,6 +141,24 @@ class CameraFrame:
     """How far `at_ns` can be trusted."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """What the first layers of a split detector made of one picture; the rest of it may run here or elsewhere."""
+
+    values: NDArray[np.float32]
+    """The tensor at the cut, shape (channels, height, width). Handed on by reference."""
+
+    frame_height: int
+    """Of the picture, in pixels."""
+
+    frame_width: int
+    number: int
+    """The picture's number."""
+
+    source: str
+    """The camera's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """One detected thing."""

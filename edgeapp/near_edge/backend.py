@@ -45,7 +45,9 @@ class Served:
         A path in the options that begins with `./` is a file of the model's version folder. `adjust(engine, options)` may
         give a coroutine that is awaited once after the engine was loaded.
         """
-        assert np.__version__.startswith("1."), "this environment has numpy 2, which corrupts tensors in the Python backend"
+        assert np.__version__.startswith("1."), (
+            "this environment has numpy 2, which corrupts tensors in the Python backend"
+        )
         parameters = json.loads(arguments["model_config"])["parameters"]
         folder = Path(arguments["model_repository"]) / arguments["model_version"]
         engine = parameters["engine"]["string_value"]

@@ -30,6 +30,11 @@ _STUBS: Final = ("3.11", "3.12")
 _MAKE_S: Final = 900
 """The bound of the one preparation: 250 MB on a slow line."""
 
+_ASKED: Final = """
+import ensurepip, sys, sysconfig
+print("%d.%d" % sys.version_info[:2], *sysconfig.get_config_vars("LIBDIR", "INSTSONAME"))
+"""
+
 _ELSEWHERE: Final = "there the near edge is the official image: see deploy/near-edge/README.md"
 
 
@@ -114,9 +119,10 @@ def _python() -> tuple[str, str, str]:
     own = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     named = [shutil.which(f"python{version}") for version in _STUBS]
     for python in dict.fromkeys([own, *filter(None, named), *(f"/usr/bin/python{version}" for version in _STUBS)]):
-        asked = "import sys, sysconfig, ensurepip; print('%d.%d' % sys.version_info[:2], *sysconfig.get_config_vars('LIBDIR', 'INSTSONAME'))"
         try:
-            told = subprocess.run([python, "-c", asked], capture_output=True, text=True, timeout=30, check=True).stdout
+            told = subprocess.run(  # noqa: S603 - an interpreter of this machine
+                [python, "-c", _ASKED], capture_output=True, text=True, timeout=30, check=True
+            ).stdout
         except (OSError, subprocess.SubprocessError):
             continue
         version, folder, library = told.split()
@@ -130,9 +136,7 @@ def _python() -> tuple[str, str, str]:
 
 def _make(environment: Environment, python: str, version: str, wanted: Path) -> None:
     folder = environment.folder
-    sys.stderr.write(
-        f"edgeapp: making Triton's environment in {folder}, about a minute and 600 MB, this once\n"
-    )
+    sys.stderr.write(f"edgeapp: making Triton's environment in {folder}, about a minute and 600 MB, this once\n")
     sys.stderr.flush()
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -153,7 +157,9 @@ def _make(environment: Environment, python: str, version: str, wanted: Path) -> 
 
 def _run(command: list[str], fix: str) -> None:
     try:
-        code = subprocess.run(command, stdout=sys.stderr, stdin=subprocess.DEVNULL, timeout=_MAKE_S, check=False).returncode
+        code = subprocess.run(  # noqa: S603 - pip and venv of this machine
+            command, stdout=sys.stderr, stdin=subprocess.DEVNULL, timeout=_MAKE_S, check=False
+        ).returncode
     except subprocess.TimeoutExpired as error:
         raise ConfigError(f"making Triton's environment took longer than {_MAKE_S} s: {fix}") from error
     if code:

@@ -29,21 +29,22 @@ def main() -> int:
     """Run what the first line of stdin asks for; one JSON line on stdout when it started, one when it ended."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the lifeline decides
-    spec: dict[str, Any] = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[attr-defined]
-    child = subprocess.Popen(
+    lifeline = open(0, "rb", buffering=0)  # noqa: SIM115 - open as long as the process; unbuffered, so select sees all
+    spec: dict[str, Any] = json.loads(lifeline.readline())
+    child = subprocess.Popen(  # noqa: S603 - the application names the server
         spec["command"],
         env=spec["env"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=_die_with_parent,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread has started yet
     )
     assert child.stdout
     keeper = threading.Thread(target=_keep_log, args=(child.stdout, Path(spec["log"])), daemon=True)
     keeper.start()
     _say(pid=child.pid)
-    asked = _wait(child)
+    asked = _wait(child, lifeline)
     if child.poll() is None:
         child.terminate()
         try:
@@ -59,11 +60,11 @@ def main() -> int:
     return 0
 
 
-def _wait(child: subprocess.Popen[bytes]) -> bool:
+def _wait(child: subprocess.Popen[bytes], lifeline: IO[bytes]) -> bool:
     """Until the server has ended (False) or the lifeline has (True)."""
     while child.poll() is None:
-        readable, _, _ = select.select([sys.stdin], [], [], 0.05)
-        if readable and not os.read(sys.stdin.fileno(), 4096):
+        readable, _, _ = select.select([lifeline], [], [], 0.05)
+        if readable and not lifeline.read(4096):
             return True
     return False
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import triton_python_backend_utils as pb
+
 from edgeapp.core.events import Prompt
 from edgeapp.near_edge import backend
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb
+
 from edgeapp.core.events import Utterance
 from edgeapp.near_edge import backend
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb
+
 from edgeapp.core.events import Clause
 from edgeapp.near_edge import backend
 
