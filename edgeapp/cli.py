@@ -113,8 +113,21 @@ def models_list() -> None:
 
 @models.command("verify")
 @click.argument("names", nargs=-1)
-def models_verify(names: tuple[str, ...]) -> None:
-    """Check size and hash of every file of the models NAMES (all of them by default)."""
+@click.option("--golden", is_flag=True, help="Load each one too and ask it its golden set; exits 1 if one is wrong.")
+@click.option("--json", "as_json", is_flag=True, help="With --golden: one line of JSON instead of a table.")
+def models_verify(names: tuple[str, ...], *, golden: bool, as_json: bool) -> None:
+    """Check size and hash of every file of the models NAMES (all of them by default).
+
+    With --golden each model is opened by the engine that serves it and asked questions with known answers: a model
+    built for other hardware, a corrupted one or a wrong tokenizer is caught here. Applications ask the first of these
+    questions at every start.
+    """
+    if golden:
+        from edgeapp.apps.golden_report import report_golden
+
+        sys.exit(report_golden(names, as_json=as_json))
+    if as_json:
+        raise click.UsageError("--json goes with --golden")
     from rich.console import Console
 
     from edgeapp.models.commands import verify_models

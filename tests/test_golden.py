@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from edgeapp import config as settings
 from edgeapp.apps import gate, passed
+from edgeapp.apps.golden_report import report_golden
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import ConfigError
 from edgeapp.core.record import AnyRecord, GateRecord
@@ -163,7 +164,7 @@ def test_every_build_that_ships_passes() -> None:
         golden = gate.golden_of(model, store.folder_of(model))
         assert golden is not None, f"{model.name} has no golden set"
         for build in gate.builds(model):
-            assert gate.check_build(model, store.folder_of(model) / build, golden).ok
+            assert gate.ask_build(model, store.folder_of(model) / build, golden).ok
 
 
 # At boot
@@ -289,3 +290,15 @@ async def test_the_time_at_boot_is_bounded_and_one_case_is_asked(tmp_path: Path)
     assert (wrong.ok, wrong.cases, wrong.allowed) == (False, 6, 2), "it stops as soon as it cannot pass any more"
     assert "not 'hello'" in wrong.worst
     lane.close()
+
+
+def test_the_report_says_which_and_why(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report_golden(["qc-new"], as_json=True) == 1
+    int8, whole = json.loads(capsys.readouterr().out)["models"]
+    assert (int8["model"], int8["ok"], int8["right"]) == (f"qc-new/{INT8}", True, 14)
+    assert (whole["model"], whole["ok"]) == ("qc-new", False)
+    assert "not seen" in whole["worst"]
+    assert report_golden(["vad_silero", "tts_espeak"], as_json=False) == 0
+    assert "2 of 2" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="no model 'nobody'"):
+        report_golden(["nobody"], as_json=False)

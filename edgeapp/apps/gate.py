@@ -33,6 +33,9 @@ from edgeapp.models.verify import verify
 BOOT_S: Final = 1.0
 """What the golden set of one role may take at boot, the case under way aside."""
 
+PACKAGES: Final = ("vad_silero", "stt_pocketsphinx", "tts_espeak")
+"""Engines whose model is in their package."""
+
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
 _GENERAL: Final = {
     "vad_silero": _ASSETS / "questions" / "golden-vad.json",
@@ -66,7 +69,12 @@ class Asked:
 def check(model: Model, folder: Path) -> Examined | None:
     """Load `model` from `folder` as an application would and run its golden set: a `golden.Check`, see there."""
     golden = golden_of(model, folder)
-    return None if golden is None else check_build(model, folder / model.main, golden)
+    if golden is None:
+        return None
+    examined = ask_build(model, folder / model.main, golden)
+    if not examined.ok:
+        raise ConfigError(refusal(examined))
+    return examined
 
 
 def builds(model: Model) -> list[str]:
@@ -75,28 +83,30 @@ def builds(model: Model) -> list[str]:
     return [each.path for each in model.files if each.path.endswith(suffix)] if suffix else [model.main]
 
 
-def check_build(model: Model, path: Path, golden: GoldenSet) -> Examined:
-    """Open `path` by the model's engine and ask it the whole set. Blocking. Raises ConfigError as `check` does."""
-    name = model.name if path.name == Path(model.main).name or not model.main else f"{model.name}/{path.name}"
+def ask_build(model: Model, path: Path, golden: GoldenSet) -> Examined:
+    """Open `path` by the model's engine and ask it the whole set. Blocking. Raises ConfigError if it does not load."""
+    key = "voice" if model.kind == "tts" else "model"
+    section = settings.Engine(engine=model.engine, options={key: str(path)})
+    name = model.name if not model.main or path.name == Path(model.main).name else f"{model.name}/{path.name}"
+    return asyncio.run(_ask(section, name, golden))
 
-    async def run() -> Examined:
-        where = f"model {model.name}"
-        module = module_of(model.engine, where)
-        key = "voice" if "voice" in module.Options.__struct_fields__ and model.kind == "tts" else "model"
-        options = settings.options(module.Options, {key: str(path)}, where)
-        lane = Lane("golden")
-        try:
-            async with module.load(options, lane) as engine:
-                return await examine(golden, engine, name, confidence=getattr(options, "confidence", RULE_SCORE))
-        except BackendError as error:
-            raise ConfigError(f"{name} does not run here: {error}") from error
-        finally:
-            lane.close()
 
-    examined = asyncio.run(run())
-    if not examined.ok:
-        raise ConfigError(refusal(examined))
-    return examined
+def ask_package(engine: str) -> Examined:
+    """Ask an engine whose model is in its package its whole golden set. Blocking. Raises ConfigError."""
+    return asyncio.run(_ask(settings.Engine(engine=engine), engine, read_golden(_GENERAL[engine])))
+
+
+async def _ask(section: settings.Engine, name: str, golden: GoldenSet) -> Examined:
+    module = module_of(section.engine, name)
+    options = settings.options(module.Options, section.options, name)
+    lane = Lane("golden")
+    try:
+        async with module.load(options, lane) as engine:
+            return await examine(golden, engine, name, confidence=getattr(options, "confidence", RULE_SCORE))
+    except BackendError as error:
+        raise ConfigError(f"{name} does not run here: {error}") from error
+    finally:
+        lane.close()
 
 
 def refusal(examined: Examined) -> str:
