@@ -46,7 +46,10 @@ DEFAULT: Final = (
 )
 """What a near edge serves if it is told nothing else."""
 
-_WEIGHTS_AS: Final = {"detector": "model.onnx", "llm": "weights"}
+_WEIGHTS_AS: Final = {"detector": "model.onnx", "rest": "model.onnx", "llm": "weights"}
+
+CUT_SHAPE: Final = (64, 40, 40)
+"""What crosses the cut of the bundled detector (320 x 320), which is behind its layer 3."""
 
 
 def build(folder: Path, models: Sequence[Served] = DEFAULT, *, content: Path | None = None, gpu: bool = False) -> None:
