@@ -37,6 +37,8 @@ _POSITIONS: Final = 448  # of Whisper's decoder, prompt included
 _NO_SPEECH: Final = 0.6  # Whisper's own rule (Radford et al. 2022, section 4.5): no speech if more probable than this
 _LOG_PROBABILITY: Final = -1.0  # and if the words are no more probable than this
 _FILES: Final = ("model.bin", "config.json", "tokenizer.json")
+_VOCABULARIES: Final = ("vocabulary.json", "vocabulary.txt")
+_RENAMED_SHARE: Final = 0.01  # of the tokens may have another name, as Whisper's nocaptions became nospeech
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,8 +146,8 @@ class FasterWhisper:
 async def load(options: Options, lane: Lane) -> AsyncIterator[FasterWhisper]:
     """Open the model and run it once.
 
-    Raises ConfigError for a missing package or file, a model that does not open, a language it does not know,
-    `short` context with weights that were not trained for it, or an option outside its range.
+    Raises ConfigError for a missing package or file, a model that does not open, a tokenizer of another model, a language
+    it does not know, `short` context with weights that were not trained for it, or an option outside its range.
     """
     if options.context not in {"full", "short"}:
         raise ConfigError(f"stt_faster_whisper: context is {options.context!r}; use full or short")
@@ -196,12 +198,40 @@ def _open(options: Options, lane: Lane) -> FasterWhisper:
     tokenizer = Tokenizer(model.hf_tokenizer, model.model.is_multilingual, task="transcribe", language=options.language)
     if None in {tokenizer.sot, tokenizer.eot, tokenizer.no_timestamps}:
         raise ConfigError(f"stt_faster_whisper: {folder / 'tokenizer.json'} lacks Whisper's special tokens")
+    _check_tokenizer(folder, model.hf_tokenizer, (tokenizer.sot, tokenizer.eot, tokenizer.no_timestamps))
     engine = FasterWhisper(model, tokenizer, options, lane)
     try:
         engine.warm_up()
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"stt_faster_whisper: {folder} is no Whisper model that runs here: {error}") from error
     return engine
+
+
+def _check_tokenizer(folder: Path, tokenizer: Any, special: tuple[int, ...]) -> None:
+    """Refuse a tokenizer of another model: it would turn right tokens into wrong words without any error."""
+    words = _vocabulary(folder)
+    size = tokenizer.get_vocab_size()
+    mend = f"copy tokenizer.json and {_VOCABULARIES[0]} from the same model"
+    if size > len(words):
+        raise ConfigError(
+            f"stt_faster_whisper: {folder / 'tokenizer.json'} has {size} tokens, its model knows {len(words)}; {mend}"
+        )
+    other = [number for number in range(size) if tokenizer.id_to_token(number) != words[number]]
+    if len(other) > size * _RENAMED_SHARE or not set(other).isdisjoint(special):
+        raise ConfigError(
+            f"stt_faster_whisper: {folder / 'tokenizer.json'} belongs to another model, {len(other)} of its {size} tokens "
+            f"are not this model's; {mend}"
+        )
+
+
+def _vocabulary(folder: Path) -> list[str]:
+    """The tokens that the model was converted with. CTranslate2 has opened the model, so one of the files is there."""
+    for name in _VOCABULARIES:
+        path = folder / name
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            return list(json.loads(text)) if path.suffix == ".json" else text.rstrip("\n").split("\n")
+    raise ConfigError(f"stt_faster_whisper: there is no {folder / _VOCABULARIES[0]}; copy the model again")
 
 
 def _trained_for_short_context(card: Path) -> bool:

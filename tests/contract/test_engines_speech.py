@@ -386,6 +386,35 @@ async def test_short_context_wants_weights_that_say_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.real_time
+async def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
+    folder = tiny_whisper.build(tmp_path)
+    file = folder / "tokenizer.json"
+    own = json.loads(file.read_text())
+
+    tokens = own["model"]["vocab"]
+    shuffled = dict(zip(tokens, reversed(tokens.values()), strict=True))
+    file.write_text(json.dumps(own | {"model": own["model"] | {"vocab": shuffled}}))
+    said = await refusal(stt_faster_whisper, model=str(folder))
+    assert "another model" in said
+    assert str(file) in said
+
+    last = own["added_tokens"][-1]
+    longer = [*own["added_tokens"], last | {"id": last["id"] + 1, "content": "<|more|>"}]
+    file.write_text(json.dumps(own | {"added_tokens": longer}))
+    assert str(last["id"] + 2) in await refusal(stt_faster_whisper, model=str(folder))
+
+    renamed = [each | {"content": each["content"].replace("nospeech", "nocaptions")} for each in own["added_tokens"]]
+    file.write_text(json.dumps(own | {"added_tokens": renamed}))
+    async with opener(stt_faster_whisper, stt_faster_whisper.Options(model=str(folder)))() as engine:
+        await engine(Utterance(1, noise(1), 0))
+
+    swapped = dict(zip(("<|endoftext|>", "<|notimestamps|>"), ("<|notimestamps|>", "<|endoftext|>"), strict=True))
+    special = [each | {"content": swapped.get(each["content"], each["content"])} for each in own["added_tokens"]]
+    file.write_text(json.dumps(own | {"added_tokens": special}))
+    assert "another model" in await refusal(stt_faster_whisper, model=str(folder))
+
+
+@pytest.mark.real_time
 async def test_a_voice_of_another_shape_is_refused(tmp_path: Path) -> None:
     tiny_piper.build(tmp_path)
     (tmp_path / "vad.onnx").write_bytes(vad_silero.carried_model().read_bytes())
