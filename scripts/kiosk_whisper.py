@@ -33,14 +33,17 @@ class Shape:
     """The size of the model."""
 
     vocab: int = 640
-    width: int = 192
+    width: int = 160
     heads: int = 4
     encoder_layers: int = 4
     decoder_layers: int = 2
 
 
 class Attention(nn.Module):
-    """Multi-head attention. With `memory` it looks there and gives its weights (batch, heads, queries, keys) too."""
+    """Multi-head attention. With `memory` it looks there and gives its weights (batch, heads, queries, keys) too.
+
+    Written out: torch's own attention takes three times as long on a CPU at these lengths (measured, with gradient).
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -48,20 +51,20 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.q, self.k, self.v, self.o = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x: Tensor, memory: Tensor | None = None, causal: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(self, x: Tensor, memory: Tensor | None = None, later: Tensor | None = None) -> tuple[Tensor, Tensor]:
         batch, length, width = x.shape
-        x = self.norm(x)
+        x = _normed(self.norm, x)
         if memory is None:
-            weight = torch.cat((self.q.weight, self.k.weight, self.v.weight))
-            qkv = F.linear(x, weight, torch.cat((self.q.bias, self.k.bias, self.v.bias)))
+            weight = torch.cat((self.q.weight, self.k.weight, self.v.weight)).to(x.dtype)
+            qkv = F.linear(x, weight, torch.cat((self.q.bias, self.k.bias, self.v.bias)).to(x.dtype))
             q, k, v = qkv.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-            seen = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
-            return self.o(seen.transpose(1, 2).reshape(batch, length, width)), None
-        q = self.q(x).view(batch, length, self.heads, -1).transpose(1, 2)
-        k = self.k(memory).view(batch, memory.shape[1], self.heads, -1).transpose(1, 2)
-        v = self.v(memory).view(batch, memory.shape[1], self.heads, -1).transpose(1, 2)
-        weights = (q @ k.transpose(-1, -2) / math.sqrt(width // self.heads)).softmax(-1)
-        return self.o((weights.to(v.dtype) @ v).transpose(1, 2).reshape(batch, length, width)), weights
+        else:
+            q = _through(self.q, x).view(batch, length, self.heads, -1).transpose(1, 2)
+            k = _through(self.k, memory).view(batch, memory.shape[1], self.heads, -1).transpose(1, 2)
+            v = _through(self.v, memory).view(batch, memory.shape[1], self.heads, -1).transpose(1, 2)
+        scores = (q / math.sqrt(width // self.heads)) @ k.transpose(-1, -2)
+        weights = (scores if later is None else scores + later).softmax(-1)
+        return _through(self.o, (weights @ v).transpose(1, 2).reshape(batch, length, width)), weights
 
 
 class Block(nn.Module):
@@ -75,23 +78,39 @@ class Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Tensor, memory: Tensor | None = None, causal: bool = False, drop: float = 0.0
+        self, x: Tensor, memory: Tensor | None = None, later: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         seen = None
-        x = x + F.dropout(self.self_attention(x, None, causal)[0], drop, self.training)
+        x = x + self.self_attention(x, None, later)[0]
         if self.cross_attention is not None:
             heard, seen = self.cross_attention(x, memory)
-            x = x + F.dropout(heard, drop, self.training)
-        x = x + F.dropout(self.down(F.gelu(self.up(self.norm(x)))), drop, self.training)
-        return x, seen
+            x = x + heard
+        return x + _through(self.down, F.gelu(_through(self.up, _normed(self.norm, x)))), seen
+
+
+def _through(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer in the precision of `x`; the weights stay float32 for the optimizer."""
+    return F.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def _normed(layer: nn.LayerNorm, x: Tensor) -> Tensor:
+    return F.layer_norm(x, layer.normalized_shape, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
+
+
+def _convolved(layer: nn.Conv1d, x: Tensor) -> Tensor:
+    return F.conv1d(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype), layer.stride, layer.padding)
 
 
 class KioskWhisper(nn.Module):
-    """Log mel features (batch, 48, frames) and tokens (batch, length) in, scores of tokens out."""
+    """Log mel features (batch, 48, frames) and tokens (batch, length) in, scores of tokens out.
 
-    def __init__(self, shape: Shape, drop: float = 0.1) -> None:
+    It computes in the precision of the features. No dropout: other rooms and masks every time are enough for so few
+    weights, and random numbers cost a CPU as much as the convolutions.
+    """
+
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape, self.drop = shape, drop
+        self.shape = shape
         width = shape.width
         self.conv1 = nn.Conv1d(FEATURES["feature_size"], width, 3, padding=1)
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
@@ -106,21 +125,26 @@ class KioskWhisper(nn.Module):
 
     def encode(self, features: Tensor) -> Tensor:
         """(batch, 48, frames) -> (batch, frames / 2 rounded up, width)."""
-        x = F.gelu(self.conv2(F.gelu(self.conv1(features)))).transpose(1, 2)
-        x = F.dropout(x + self.places[: x.shape[1]], self.drop, self.training)
+        x = F.gelu(_convolved(self.conv2, F.gelu(_convolved(self.conv1, features)))).transpose(1, 2).contiguous()
+        x = x + self.places[: x.shape[1]].to(x.dtype)
         for block in self.encoder:
-            x, _ = block(x, drop=self.drop)
-        return self.encoder_norm(x)
+            x, _ = block(x)
+        return _normed(self.encoder_norm, x)
+
+    def by_ctc(self, memory: Tensor) -> Tensor:
+        """Scores (batch, positions, vocab) of what is said at each position; the end token says nothing."""
+        return _through(self.ctc, memory)
 
     def decode(self, memory: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (batch, length, vocab) and the mean cross attention of the first block (batch, length, positions)."""
-        length = tokens.shape[1]
-        x = F.dropout(F.embedding(tokens, self.embed) + self.positions[:length], self.drop, self.training)
+        length, dtype = tokens.shape[1], memory.dtype
+        x = (F.embedding(tokens, self.embed) + self.positions[:length]).to(dtype)
+        later = torch.full((length, length), -1e4, dtype=dtype).triu(1)
         first = None
         for block in self.decoder:
-            x, seen = block(x, memory, True, self.drop)
+            x, seen = block(x, memory, later)
             first = seen if first is None else first
-        return F.linear(self.decoder_norm(x), self.embed), first.float().mean(1)
+        return F.linear(_normed(self.decoder_norm, x), self.embed.to(dtype)), first.float().mean(1)
 
     @torch.no_grad()
     def transcribe(self, features: Tensor, prompt: list[int], end: int, most: int = 40) -> list[list[int]]:

@@ -37,7 +37,7 @@ from tqdm import tqdm
 
 from edgeapp.core.events import SAMPLE_RATE_HZ
 
-BATCH_S: Final = 128  # seconds of audio in a step
+BATCH_S: Final = 64  # seconds of audio in a step
 SECONDS: Final = (2, 3, 4, 5)  # the lengths that the engine pads to and that training knows
 NOISE_SHARE: Final = 0.03  # clips without speech
 LOG_EVERY: Final = 10  # steps
@@ -211,11 +211,9 @@ def losses_of(model: KioskWhisper, batch: dict[str, Tensor], words: Words, at: P
     swapped = torch.rand(inputs.shape) < 0.1 * hard  # what was heard must count more than what usually comes next
     swapped[:, :2] = False
     inputs[swapped] = torch.randint(0, words.end, (int(swapped.sum()),))
-    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        memory = model.encode(masked(batch["features"], hard))
-        by_ctc = model.ctc(memory)
-        scores, attention = model.decode(memory, inputs)
-    log_probs = by_ctc.float().log_softmax(-1).transpose(0, 1)
+    memory = model.encode(masked(batch["features"], hard).to(torch.bfloat16 if half else torch.float32))
+    scores, attention = model.decode(memory, inputs)
+    log_probs = model.by_ctc(memory).float().log_softmax(-1).transpose(0, 1)
     lengths = torch.full((memory.shape[0],), memory.shape[1])
     ctc = F.ctc_loss(log_probs, batch["flat"], lengths, batch["sizes"], blank=words.end, zero_infinity=True)
     ce = F.cross_entropy(scores.float().flatten(0, 1), batch["targets"].flatten(), ignore_index=-100, label_smoothing=0.1)
@@ -255,18 +253,16 @@ def by_length(speech: Path, pattern: str, hard: float, seed: int) -> list[list[t
 @torch.no_grad()
 def check(model: KioskWhisper, words: Words, batches: list[list[tuple[Clip, str]]]) -> dict[str, float]:
     """Word error rates of the decoder and of the encoder's CTC on voices that training never heard."""
-    model.eval()
     wrong = wrong_ctc = said = 0
     for batch in batches:
         features = torch.from_numpy(np.stack([clip.features for clip, _ in batch]))
         heard = model.transcribe(features, [words.start, words.no_timestamps], words.end)
-        best = model.ctc(model.encode(features)).argmax(-1).tolist()
+        best = model.by_ctc(model.encode(features)).argmax(-1).tolist()
         for (clip, _), row, frames in zip(batch, heard, best, strict=True):
             kept = [token for token, before in zip(frames, [words.end, *frames], strict=False) if token != before]
             said += len(clip.text.split())
             wrong += word_errors(clip.text, words.text(row))
             wrong_ctc += word_errors(clip.text, words.text(kept))
-    model.train()
     return {"wer": wrong / max(said, 1), "wer_ctc": wrong_ctc / max(said, 1)}
 
 
@@ -276,7 +272,7 @@ def optimizers(model: KioskWhisper, rate: float) -> list[Any]:
     matrices = [parameter for parameter in blocks if parameter.ndim == 2]
     others = [each for each in model.parameters() if all(each is not matrix for matrix in matrices)]
     made = [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw", ns_steps=4),
         torch.optim.AdamW(others, lr=rate * 0.7, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     for optimizer in made:
