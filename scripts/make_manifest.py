@@ -3,7 +3,7 @@
     python scripts/make_manifest.py             every model's folder is listed anew; figures are kept
     python scripts/make_manifest.py --check     fail if the manifest is not what this would write
 
-A model whose folder has none of its files yet is left out and named.
+A model whose folder has none of its files yet is left out and named. A golden set that cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from edgeapp.models.golden import read_golden  # noqa: E402
 from edgeapp.models.manifest import Model, ModelFile, read_manifest  # noqa: E402
 from edgeapp.models.verify import sha256_of  # noqa: E402
 
@@ -33,11 +34,20 @@ class Bundled:
     patterns: tuple[str, ...]
     main: str = ""
     licence: str = "AGPL-3.0-or-later"
+    options: dict[str, bool | int | float | str] = field(default_factory=dict)
 
 
 BUNDLED = (
     Bundled("qc-yolo11n", "detect", "detect_yolo", "scripts/train_qc.py", ("*.onnx",), main="qc-yolo11n-320.onnx"),
     Bundled("kiosk-lm", "llm", "llm_ctranslate2", "scripts/train_kiosk_lm.py", ("*.bin", "*.json")),
+    Bundled(
+        "kiosk-whisper",
+        "stt",
+        "stt_faster_whisper",
+        "scripts/train_kiosk_stt.py",
+        ("*.bin", "*.json"),
+        options={"context": "short"},
+    ),
 )
 
 
@@ -53,6 +63,7 @@ def describe(bundled: Bundled, root: Path, before: dict[str, Model]) -> Model | 
         for path in sorted(found)
     ]
     old = before.get(bundled.name)
+    golden = read_golden(folder / "golden").sha256 if (folder / "golden").is_dir() else ""
     figures = folder / "figures.json"
     return Model(
         name=bundled.name,
@@ -64,7 +75,9 @@ def describe(bundled: Bundled, root: Path, before: dict[str, Model]) -> Model | 
         made_by=bundled.made_by,
         files=files,
         main=bundled.main if any(each.path == bundled.main for each in files) else "",
-        golden="golden" if (folder / "golden").is_dir() else "",
+        options=bundled.options,
+        golden="golden" if golden else "",
+        golden_sha256=golden,
         figures=flat(json.loads(figures.read_text())) if figures.is_file() else (old.figures if old else {}),
         note=old.note if old else "",
     )
@@ -87,14 +100,27 @@ def as_toml(models: list[Model]) -> str:
     lines = ["# Written by scripts/make_manifest.py: what ships, and exactly which bytes it is."]
     for model in models:
         lines += ["", "[[model]]"]
-        for key in ("name", "kind", "engine", "licence", "source", "revision", "made_by", "main", "golden", "note"):
+        for key in (
+            "name",
+            "kind",
+            "engine",
+            "licence",
+            "source",
+            "revision",
+            "made_by",
+            "main",
+            "golden",
+            "golden_sha256",
+            "note",
+        ):
             if value := getattr(model, key):
                 lines.append(f"{key} = {json.dumps(value)}")
             elif key == "revision":
                 lines.append('revision = ""')
-        if model.figures:
-            pairs = ", ".join(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in model.figures.items())
-            lines.append(f"figures = {{ {pairs} }}")
+        for table in ("options", "figures"):
+            if values := getattr(model, table):
+                pairs = ", ".join(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in values.items())
+                lines.append(f"{table} = {{ {pairs} }}")
         for each in model.files:
             lines += ["", "[[model.files]]", f"path = {json.dumps(each.path)}", f'sha256 = "{each.sha256}"']
             lines.append(f"size = {each.size}")

@@ -86,7 +86,7 @@ def builds(model: Model) -> list[str]:
 def ask_build(model: Model, path: Path, golden: GoldenSet) -> Examined:
     """Open `path` by the model's engine and ask it the whole set. Blocking. Raises ConfigError if it does not load."""
     key = "voice" if model.kind == "tts" else "model"
-    section = settings.Engine(engine=model.engine, options={key: str(path)})
+    section = settings.Engine(engine=model.engine, options=dict(model.options) | {key: str(path)})
     name = model.name if not model.main or path.name == Path(model.main).name else f"{model.name}/{path.name}"
     return asyncio.run(_ask(section, name, golden))
 
@@ -141,8 +141,8 @@ def ready(section: settings.Engine, where: str) -> Asked:
             continue
         model = next((each for each in manifest() if each.name == name.partition("/")[0]), None)
         if model is not None:
-            values[key] = _file_of(model, name.partition("/")[2])
             golden = golden_of(model, folder_of(model)) if model.golden or len(values) == 1 else None
+            values = dict(model.options) | values | {key: _file_of(model, name.partition("/")[2])}
         elif name in {each.name for each in catalogue()}:
             path_of(name)  # which raises the sentence about pulling it
     if not values and section.engine in _GENERAL:

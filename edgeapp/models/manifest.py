@@ -7,6 +7,7 @@ licence is refused, because everything that loads a model trusts what stands her
 from __future__ import annotations
 
 import re
+from math import isfinite
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -56,6 +57,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     files: list[ModelFile]
     main: str = ""
     """The file that the engine opens; empty if it opens the folder."""
+
+    options: dict[str, bool | int | float | str] = {}
+    """What its engine must be told besides, unless the configuration says otherwise: `context = "short"`."""
 
     golden: str = ""
     """The folder or file of the golden set, relative to the model's folder; empty if it has none."""
@@ -111,6 +115,12 @@ def check_model(model: Model, file: Path) -> None:
         raise ConfigError(f"{where}: name must be lower-case letters, digits, dots, dashes and underscores")
     if not model.licence.strip():
         raise ConfigError(f"{where}: licence is missing; say under which terms the files may be used")
+    for key in ("source", "made_by"):
+        if not getattr(model, key).strip():
+            raise ConfigError(f"{where}: {key} is missing; say where the files are from and what made them")
+    for figure, value in model.figures.items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{where}: the figure {figure!r} is not a number; measure it again or leave it out")
     if not model.files:
         raise ConfigError(f"{where}: it lists no files")
     paths = [each.path for each in model.files]
