@@ -146,6 +146,65 @@ def models_pull(name: str) -> None:
     pull_model(Console(), name)
 
 
+@cli.group("near-edge")
+def near_edge() -> None:
+    """The near edge: a Triton server that stages of this device may use."""
+
+
+@near_edge.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=8001, show_default=True, type=click.IntRange(0, 65535), help="For gRPC; 0 is a free one."
+)
+@click.option("--metrics-port", default=8002, show_default=True, type=click.IntRange(0, 65535), help="On loopback.")
+@click.option(
+    "--tls", type=click.Path(path_type=Path, file_okay=False), help="The folder DIR/server of `certificates`."
+)
+@click.option("--content", type=click.Path(path_type=Path, dir_okay=False), help="The kiosk's content file.")
+def near_edge_serve(host: str, port: int, metrics_port: int, tls: Path | None, content: Path | None) -> None:
+    """Serve detector, split detector, recogniser, voice and language model with a real Triton, until Ctrl-C.
+
+    The first call makes an environment for Triton in the cache folder. An address that is not loopback needs --tls.
+    """
+    from edgeapp.near_edge.serve import Settings, serve
+
+    _until_stopped(serve(Settings(host=host, grpc_port=port, metrics_port=metrics_port, tls=tls, content=content)))
+
+
+@near_edge.command("prepare")
+def near_edge_prepare() -> None:
+    """Make Triton's environment now, so that the first `serve` does not have to. Does nothing if it is there."""
+    from edgeapp.near_edge.environment import prepare
+
+    print(prepare().folder)
+
+
+@near_edge.command("repository")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--gpu", is_flag=True, help="With the configurations for a GPU, for the official image.")
+def near_edge_repository(folder: Path, *, gpu: bool) -> None:
+    """Write the model repository to FOLDER, for a Triton that somebody else starts: see deploy/near-edge."""
+    from edgeapp.near_edge.repository import build
+
+    build(folder, gpu=gpu, copy=True)
+    print(folder)
+
+
+@near_edge.command("certificates")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--host", "hosts", multiple=True, default=("127.0.0.1", "localhost"), show_default=True, help="Repeatable."
+)
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 398), help="How long they are good.")
+def near_edge_certificates(folder: Path, hosts: tuple[str, ...], days: int) -> None:
+    """Make or renew the certificates for mutual TLS in FOLDER: authority/, server/ and device/."""
+    from edgeapp.near_edge.certificates import make
+
+    until = make(folder, hosts, days)
+    print(f"{folder}/server goes to the near edge, {folder}/device to the devices, {folder}/authority stays with you;")
+    print(f"good until {until:%Y-%m-%d %H:%M} UTC for {', '.join(hosts)}: run this again before that")
+
+
 def _until_stopped(main: Coroutine[Any, Any, Any]) -> Any:
     """Run an application on its loop."""
     from edgeapp.apps.process import until_stopped
