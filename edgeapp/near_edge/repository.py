@@ -4,7 +4,7 @@
     FOLDER/NAME/1/model.py            from the template
     FOLDER/NAME/1/weights|model.onnx  a link to the weights
 
-Weights are checked against the manifest first. Building it twice gives the same folder; what it no longer holds goes.
+Weights are checked against the manifest first.
 """
 
 from __future__ import annotations
@@ -52,10 +52,19 @@ CUT_SHAPE: Final = (64, 40, 40)
 """What crosses the cut of the bundled detector (320 x 320), which is behind its layer 3."""
 
 
-def build(folder: Path, models: Sequence[Served] = DEFAULT, *, content: Path | None = None, gpu: bool = False) -> None:
-    """Write the repository. `content` is the kiosk's content file whose sentences the recogniser knows.
+def build(
+    folder: Path,
+    models: Sequence[Served] = DEFAULT,
+    *,
+    content: Path | None = None,
+    gpu: bool = False,
+    copy: bool = False,
+) -> None:
+    """Write the repository to `folder`, which is empty or not there.
 
-    Raises ConfigError for an unknown template, weights that are not here or not whole, and a folder that cannot be written.
+    `content` is the kiosk's content file whose sentences the recogniser knows; `copy` copies weights for a folder that
+    leaves this machine. Raises ConfigError for an unknown template, weights that are not here or not whole, and a folder
+    that holds something already or cannot be written.
     """
     templates = bundled_root() / "near-edge"
     for model in models:
@@ -63,9 +72,13 @@ def build(folder: Path, models: Sequence[Served] = DEFAULT, *, content: Path | N
             known = ", ".join(sorted(path.parent.name for path in templates.glob("*/config.pbtxt")))
             raise ConfigError(f"the near edge has no template '{model.template}'; use one of {known}")
     try:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigError(f"{folder} is not empty; give the model repository a folder of its own")
         for model in models:
             _write(folder / model.name, templates / model.template, model, content or _CONTENT, gpu=gpu)
+            if copy:
+                _copy_weights(folder / model.name / "1")
     except OSError as error:
         raise ConfigError(f"cannot write the model repository {folder}: {error.strerror}; set EDGEAPP_HOME") from error
 
@@ -82,6 +95,16 @@ def _write(folder: Path, template: Path, model: Served, content: Path, *, gpu: b
         known = load_content(content)
         sentences = kiosk_grammar([item.name for item in known.items], list(known.hours), list(known.zones)).sentences
         (version / "sentences.txt").write_text("\n".join(sentences), encoding="utf-8")
+
+
+def _copy_weights(version: Path) -> None:
+    for link in [path for path in version.iterdir() if path.is_symlink()]:
+        held = link.resolve()
+        link.unlink()
+        if held.is_dir():
+            shutil.copytree(held, link)
+        else:
+            shutil.copyfile(held, link)
 
 
 def _weights(name: str) -> Path:

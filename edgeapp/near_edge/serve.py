@@ -348,6 +348,7 @@ async def serving(
     async with AsyncExitStack() as stack:
         if settings.folder is None:
             stack.callback(_remove, own)
+        _remove(own / "repository")
         await asyncio.to_thread(repository.build, own / "repository", settings.models, content=settings.content)
         grpc_port, metrics_port = _ports(settings)
         server = Server(settings, ready, own, grpc_port, metrics_port, say)
