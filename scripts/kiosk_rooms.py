@@ -26,13 +26,17 @@ class Rooms:
         self._rooms = [echoes(rng) for _ in range(rooms)]
         self._noises = [noise(rng) for _ in range(noises)]
 
-    def __call__(self, speech: NDArray[np.int16], rng: np.random.Generator, hard: float) -> tuple[Samples, float, float]:
+    def __call__(
+        self, speech: NDArray[np.int16], rng: np.random.Generator, hard: float
+    ) -> tuple[Samples, float, float]:
         """Samples with room around the speech, and when the speech begins and ends in it, in seconds.
 
         `hard` from 0 (nearly clean) to 1 (all that training knows) scales how far everything may go.
         """
         clean = speech.astype(np.float32) / 32768
-        factor = float(np.exp(rng.uniform(-0.16, 0.16) * hard))  # pitch, formants and pace together, as another body has
+        factor = float(
+            np.exp(rng.uniform(-0.16, 0.16) * hard)
+        )  # pitch, formants and pace together, as another body has
         if abs(factor - 1) > 0.01:
             clean = soxr.resample(clean, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ")
         lead = int(SAMPLE_RATE_HZ * rng.uniform(0.03, 0.35))
@@ -97,7 +101,9 @@ def noise(rng: np.random.Generator) -> Samples:
     if rng.random() < 0.4:
         base_hz = rng.choice((50, 60, 100, 120)) * rng.uniform(0.98, 1.02)
         for harmonic in range(1, 9):
-            samples += rng.uniform(0, 0.8) / harmonic * np.sin(2 * np.pi * base_hz * harmonic * time_s + rng.uniform(0, 6))
+            samples += (
+                rng.uniform(0, 0.8) / harmonic * np.sin(2 * np.pi * base_hz * harmonic * time_s + rng.uniform(0, 6))
+            )
     if rng.random() < 0.4:
         samples *= 1 + 0.6 * np.sin(2 * np.pi * rng.uniform(0.5, 6) * time_s)
     if rng.random() < 0.4:

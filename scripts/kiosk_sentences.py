@@ -41,7 +41,14 @@ COMMANDS: Final = (
     "not (the|that) {item} the {item}", "(one|two|three|four|five) {item}", "the {item} and the {item}", "and the {item}",
     "what about (the {item}|{day}|tomorrow|today)", "(today|tomorrow|yesterday|tonight|next week|on {day})",
 )  # fmt: skip
-SHARES: Final = (("phrasing", 0.52), ("grammar", 0.1), ("words", 0.18), ("number", 0.06), ("off_topic", 0.06), ("command", 0.08))
+SHARES: Final = (
+    ("phrasing", 0.52),
+    ("grammar", 0.1),
+    ("words", 0.18),
+    ("number", 0.06),
+    ("off_topic", 0.06),
+    ("command", 0.08),
+)
 SENTENCES_TRIED_MAX: Final = 100  # draws before giving up on one that is short enough and not in the test
 
 
@@ -140,3 +147,14 @@ OUTSIDE: Final = tuple(normalise(text) for text in HELD_OFF_TOPIC)
 """Not for a kiosk at all, many words in it never heard."""
 
 TEST: Final = frozenset((*UNSEEN, *OUTSIDE))
+
+
+def word_errors(truth: str, heard: str) -> int:
+    """The least number of words put in, left out and replaced (Levenshtein)."""
+    said, got = truth.split(), heard.split()
+    row = list(range(len(got) + 1))
+    for number, word in enumerate(said, 1):
+        diagonal, row[0] = row[0], number
+        for place, other in enumerate(got, 1):
+            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (word != other))
+    return row[-1]

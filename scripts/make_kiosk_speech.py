@@ -65,7 +65,11 @@ TEST_VOICES: Final = (
     Voice("espeak-ng", "en-gb+m7"),
     Voice("espeak-ng", "en-us+f4"),
 )
-CHECK_VOICES: Final = (Voice("espeak-ng", "en-us+Annie"), Voice("espeak-ng", "en-us+m4"), Voice("espeak-ng", "en-gb+klatt4"))
+CHECK_VOICES: Final = (
+    Voice("espeak-ng", "en-us+Annie"),
+    Voice("espeak-ng", "en-us+m4"),
+    Voice("espeak-ng", "en-gb+klatt4"),
+)
 """Neither trained on nor in the test: what the learning curve is drawn from."""
 
 

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from faster_whisper.feature_extractor import FeatureExtractor
 from kiosk_rooms import Rooms
+from kiosk_sentences import word_errors
 from kiosk_whisper import FEATURES, KioskWhisper, Shape, export, make_tokenizer
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
@@ -204,7 +205,9 @@ def masked(features: Tensor, hard: float) -> Tensor:
     return features
 
 
-def losses_of(model: KioskWhisper, batch: dict[str, Tensor], words: Words, at: Progress, half: bool) -> dict[str, Tensor]:
+def losses_of(
+    model: KioskWhisper, batch: dict[str, Tensor], words: Words, at: Progress, half: bool
+) -> dict[str, Tensor]:
     """`total` and its parts for one batch."""
     hard = min(1.0, at.clips / HARD_AT)
     inputs = batch["inputs"].clone()
@@ -216,7 +219,9 @@ def losses_of(model: KioskWhisper, batch: dict[str, Tensor], words: Words, at: P
     log_probs = model.by_ctc(memory).float().log_softmax(-1).transpose(0, 1)
     lengths = torch.full((memory.shape[0],), memory.shape[1])
     ctc = F.ctc_loss(log_probs, batch["flat"], lengths, batch["sizes"], blank=words.end, zero_infinity=True)
-    ce = F.cross_entropy(scores.float().flatten(0, 1), batch["targets"].flatten(), ignore_index=-100, label_smoothing=0.1)
+    ce = F.cross_entropy(
+        scores.float().flatten(0, 1), batch["targets"].flatten(), ignore_index=-100, label_smoothing=0.1
+    )
     places = torch.arange(memory.shape[1]) * POSITION_S
     away = 1 - torch.exp(-((places - batch["when"][..., None]) ** 2) / (2 * GUIDED_S**2))
     said = batch["when"] >= 0
@@ -225,17 +230,6 @@ def losses_of(model: KioskWhisper, batch: dict[str, Tensor], words: Words, at: P
     pull = max(0.0, 1 - at.clips / GUIDED_UNTIL)
     total = share * ctc + (1 - share) * ce + pull * guided
     return {"loss": total, "ctc": ctc, "ce": ce, "guided": guided}
-
-
-def word_errors(truth: str, heard: str) -> int:
-    """The least number of words put in, left out and replaced (Levenshtein)."""
-    said, got = truth.split(), heard.split()
-    row = list(range(len(got) + 1))
-    for number, word in enumerate(said, 1):
-        diagonal, row[0] = row[0], number
-        for place, other in enumerate(got, 1):
-            diagonal, row[place] = row[place], min(row[place] + 1, row[place - 1] + 1, diagonal + (word != other))
-    return row[-1]
 
 
 def by_length(speech: Path, pattern: str, hard: float, seed: int) -> list[list[tuple[Clip, str]]]:
@@ -272,7 +266,9 @@ def optimizers(model: KioskWhisper, rate: float) -> list[Any]:
     matrices = [parameter for parameter in blocks if parameter.ndim == 2]
     others = [each for each in model.parameters() if all(each is not matrix for matrix in matrices)]
     made = [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw", ns_steps=4),
+        torch.optim.Muon(
+            matrices, lr=rate, weight_decay=0.02, momentum=0.95, adjust_lr_fn="match_rms_adamw", ns_steps=4
+        ),
         torch.optim.AdamW(others, lr=rate * 0.7, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
     for optimizer in made:
@@ -294,12 +290,17 @@ def train(options: argparse.Namespace) -> None:
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
     words = _words(work, options.speech, options.vocab)
-    shape = Shape(words.tokenizer.get_vocab_size(), options.width, options.heads, options.encoder_layers, options.decoder_layers)
+    shape = Shape(
+        words.tokenizer.get_vocab_size(), options.width, options.heads, options.encoder_layers, options.decoder_layers
+    )
     model = KioskWhisper(shape)
     steppers = optimizers(model, options.rate)
     checkpoint = work / "checkpoint.pt"
     at = _resume(checkpoint, model, steppers) if checkpoint.exists() else Progress()
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {at.step} ({at.clips:,} clips)", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {at.step} ({at.clips:,} clips)",
+        flush=True,
+    )
     checks = by_length(options.speech, "check.json", 0.5, 7)
     source = torch.utils.data.DataLoader(
         Clips(options.speech, words, options.seed, at.clips), batch_size=None, num_workers=options.workers,
