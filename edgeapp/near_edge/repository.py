@@ -40,6 +40,7 @@ class Served:
 
 DEFAULT: Final = (
     Served("detector", "detector", "qc-yolo11n"),
+    Served("rest", "rest", "qc-yolo11n"),
     Served("stt", "stt"),
     Served("tts", "tts"),
     Served("llm", "llm", "kiosk-lm"),
