@@ -73,15 +73,38 @@ def doctor(config: Path | None) -> None:
     sys.exit(check(config))
 
 
-@cli.command()
-@click.argument("name", type=click.Choice(["core"]))
-@click.option("--quick", is_flag=True, help="End within 50 seconds.")
-def bench(name: str, *, quick: bool) -> None:
-    """Measure, print the conditions, and end with one line of JSON; exits 1 when a bar is missed."""
-    from edgeapp.bench.core import bench_core
+@cli.group()
+def bench() -> None:
+    """Measure, print the conditions, and end with one line of JSON; exit 1 when a bar is missed."""
 
-    del name  # the only one so far
-    sys.exit(bench_core(quick=quick))
+
+@bench.command("core")
+@click.option("--quick", is_flag=True, help="End within 50 seconds.")
+def bench_core(*, quick: bool) -> None:
+    """What the application itself costs, on this machine, now."""
+    from edgeapp.bench.core import bench_core as measure
+
+    sys.exit(measure(quick=quick))
+
+
+@bench.command("offload")
+@click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
+@click.option("--quick", is_flag=True, help="End within 50 seconds.")
+@click.option("--calls", type=click.IntRange(100, 2_000_000), help="Calls in each world; 100,000, or 2,400 if quick.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--trace", "traces", multiple=True, type=click.Path(path_type=Path, dir_okay=False), help="A recorded link."
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
+def bench_offload(
+    *, simulated: bool, quick: bool, calls: int | None, seed: int, traces: tuple[Path, ...], out: Path
+) -> None:
+    """How each rule of offloading fares on bad links: misses, harm, what was served where, outages, cost, a picture."""
+    from edgeapp.bench.offload import bench_offload as measure
+
+    if not simulated:
+        raise ConfigError("say what to measure: edgeapp bench offload --simulated")
+    sys.exit(measure(quick=quick, calls=calls, seed=seed, traces=traces, out=out))
 
 
 @cli.command()
@@ -98,7 +121,7 @@ def explain(what: str, records: Path) -> None:
 
 @cli.group()
 def models() -> None:
-    """The models on this device: list, verify, pull."""
+    """The models on this device."""
 
 
 @models.command("list")
@@ -141,9 +164,48 @@ def models_pull(name: str) -> None:
     """Fetch the model NAME from the hub at its pinned revision; resumed after a cut, checked before use."""
     from rich.console import Console
 
+    from edgeapp.apps.gate import check
     from edgeapp.models.commands import pull_model
 
-    pull_model(Console(), name)
+    pull_model(Console(), name, check)
+
+
+@models.command("convert")
+@click.argument("name")
+@click.option("--python", default="", help="A Python that has edgeapp[convert]; this one by default.")
+@click.option("--size", default=640, show_default=True, help="The side of a detector's input, in pixels.")
+def models_convert(name: str, python: str, size: int) -> None:
+    """Make the pulled model NAME loadable: a language model or Whisper as int8, YOLO11 as ONNX."""
+    from rich.console import Console
+
+    from edgeapp.apps.gate import check
+    from edgeapp.models.commands import convert_model
+
+    convert_model(Console(), name, check, python, size)
+
+
+@models.command("switch")
+@click.argument("role")
+@click.argument("name")
+def models_switch(role: str, name: str) -> None:
+    """Make NAME the current model for ROLE (stt, llm, tts, detect), if it passes its golden set here."""
+    from rich.console import Console
+
+    from edgeapp.apps.gate import check
+    from edgeapp.models.commands import switch_model
+
+    switch_model(Console(), role, name, check)
+
+
+@models.command("remove")
+@click.argument("name")
+def models_remove(name: str) -> None:
+    """Take the pulled or converted model NAME off this device."""
+    from rich.console import Console
+
+    from edgeapp.models.commands import remove_model
+
+    remove_model(Console(), name)
 
 
 @cli.group("near-edge")

@@ -142,7 +142,7 @@ def test_the_commands(bundle: Path) -> None:
     with pytest.raises(ConfigError, match="no model 'huge'"):
         verify_models(console, ("huge",))
     with pytest.raises(ConfigError, match="to pull"):
-        pull_model(console, "huge")
+        pull_model(console, "huge", lambda *_: None)
 
 
 @pytest.mark.parametrize(

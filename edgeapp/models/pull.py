@@ -1,99 +1,143 @@
 """Fetch a model from the Hugging Face hub, resumed after a cut, checked before anything can load it.
 
-Everything arrives in a folder beside the store; only when every file has its size and hash is that folder renamed to the
-model's name, so a model is there whole or not at all, and the one that was there before stays until then. A lock keeps
-two pulls of one model apart. The endpoint is the hub's, or `$HF_ENDPOINT`.
+huggingface_hub says which commit a revision is, which files it has, how long they are and what they hash to; `fetch.py`
+brings them. What came is checked against the hashes that were known before (in the catalogue, or recorded by an earlier
+pull) and those the hub states; only when every file is right does the store take them. The endpoint is the hub's, or
+`$HF_ENDPOINT`; the token `$HF_TOKEN`, or what `hf auth login` stored.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from edgeapp.core.events import ConfigError
-from edgeapp.models.catalogue import COMMIT, Source
-from edgeapp.models.manifest import Model, ModelFile, check_model, check_path
-from edgeapp.models.store import RECORD, pulled_root
+from edgeapp.models.catalogue import COMMIT, Source, check_source
+from edgeapp.models.fetch import Patience, Unfinished, client, fetch
+from edgeapp.models.manifest import Model, ModelFile
+from edgeapp.models.store import alone, arriving_of, bundled, folder_of, install, pulled_root, recorded
 from edgeapp.models.verify import sha256_of, verify
 
-_MAX_FILES: Final = 200
-"""A repository with more matching files is not one of these models."""
+_SPARE_BYTES: Final = 16_000_000
+"""Left free on the disk beside the model."""
+
+_PART: Final = ".part"
+_FULL: Final = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Say = Callable[[str], None]
 """Tells the operator one line."""
 
-Watch = Callable[[str, int | None], Callable[[int], None]]
-"""Opens a progress bar for (file, bytes or None if unknown); what it returns is called with every new count of bytes."""
+Watch = Callable[[str, int], Callable[[int], None]]
+"""Opens a progress bar for (file, bytes); what it returns is called with every change of the count of bytes."""
+
+Accept = Callable[[Model, Path], None]
+"""Looks at a model in a folder before it replaces the one that is here; raises ConfigError to refuse it."""
 
 
-def pull(source: Source, say: Say, watch: Watch) -> Model:
-    """Have `source` on this device, whole and verified; return its record. Raises ConfigError in one sentence."""
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A file as the hub lists it."""
+
+    name: str
+    """Its path in the repository."""
+
+    path: str
+    """Its path in the model's folder."""
+
+    size: int
+    sha256: str
+    """Empty for a small file, of which the hub knows only git's hash."""
+
+    blob: str
+    """Git's hash (SHA-1 of a header and the bytes)."""
+
+
+def pull(
+    source: Source, say: Say, watch: Watch, accept: Accept = lambda *_: None, patience: Patience = Patience()
+) -> Model:
+    """Have `source` on this device, whole and verified; return its record. Raises ConfigError in one sentence.
+
+    `accept` is asked if another version of the model is here already, which stays if it refuses.
+    """
+    check_source(source, "the catalogue")
+    if source.name in {model.name for model in bundled()}:
+        raise ConfigError(f"{source.name} ships with edgeapp: there is nothing to pull")
     root = pulled_root()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _alone(root, source.name):
-            return _pull_alone(source, root, say, watch)
+        with alone(source.name, "pull"):
+            return _pull_alone(source, say, watch, accept, patience)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            need = f" (about {source.size_mb} MB)" if source.size_mb else ""
+        if error.errno in _FULL:
             raise ConfigError(
-                f"the disk of {root} is full: free some space for {source.name}{need} and pull again"
+                f"the disk of {root} is full: free some space for {source.name} (about {source.size_mb} MB) and pull "
+                "again, it goes on where it stopped"
             ) from error
         raise ConfigError(f"cannot keep {source.name} in {root}: {error.strerror or error}") from error
 
 
-def _pull_alone(source: Source, root: Path, say: Say, watch: Watch) -> Model:
-    target = root / source.name
-    before = _record_of(target)
-    revision, names = _resolve(source, before, say)
-    known = {each.path: each.sha256 for each in before.files} if before and before.revision == revision else {}
-    known |= {_inside(source, path): digest for path, digest in source.sha256.items()}
-    if before and before.revision == revision and _is_whole(before, target):
+def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience: Patience) -> Model:
+    before = recorded(source.name)
+    token = _token(source)
+    revision, listed = _resolve(source, before, token, say)
+    if before and before.revision == revision and _is_whole(before):
         say(f"{source.name} is on this device and right: revision {revision[:12]}")
+        if arriving_of(source.name).exists():  # of a pull that was killed when all but this was done
+            shutil.rmtree(arriving_of(source.name))
         return before
-    arriving = root / f".arriving-{source.name}"
-    files = [_fetch(source, name, revision, known, arriving, watch) for name in names]
-    unknown = [each.path for each in files if each.path not in known]
-    if unknown:
-        say(
-            f"trust on first use: no hash was known for {', '.join(unknown)}; what came is recorded and checked from now on"
-        )
+    known = {each.path: each.sha256 for each in before.files} if before and before.revision == revision else {}
+    known |= {name.removeprefix(source.strip): digest for name, digest in source.sha256.items()}
+    staged = _staging(source, revision, listed)
+    _check_space(source, listed, staged)
+    with _errors(source), client(token, "edgeapp", patience) as http:
+        files = [
+            _bring(source, each, revision, known.get(each.path, ""), staged, http, watch, patience) for each in listed
+        ]
+    if unknown := [each.path for each in files if each.path not in known]:
+        say(f"trust on first use: what came for {', '.join(unknown)} is recorded, and expected from now on")
     model = Model(
         name=source.name,
         kind=source.kind,
-        engine=source.engine,
+        engine="" if source.convert else source.engine,
         licence=source.licence,
         source=source.repository,
         revision=revision,
         made_by=source.repository.partition("/")[0],
         files=files,
         main=source.main,
+        note=source.note,
     )
-    check_model(model, target / RECORD)
-    _place(source, model, names, arriving, target)
+    if before and not source.convert:
+        accept(model, staged)
+    install(model, staged)
+    shutil.rmtree(staged.parent)
     return model
 
 
-def _resolve(source: Source, before: Model | None, say: Say) -> tuple[str, list[str]]:
-    """The commit and the repository's paths that match."""
-    import huggingface_hub
-
+def _resolve(source: Source, before: Model | None, token: str, say: Say) -> tuple[str, list[_Listed]]:
+    """The commit, and the files of it."""
     wanted = source.revision
     if not COMMIT.fullmatch(wanted) and before:
         wanted = before.revision  # a model that is here stays at its revision
-    with _hub_errors(source):
-        api = huggingface_hub.HfApi(endpoint=_endpoint())
-        info = api.model_info(source.repository, revision=wanted, timeout=10)
+    with _errors(source):
+        import huggingface_hub
+
+        api = huggingface_hub.HfApi(endpoint=_endpoint(), token=token or False)
+        try:
+            info = api.model_info(source.repository, revision=wanted, timeout=10, files_metadata=True)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # what its parser raises for any other JSON
+            why = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"{_endpoint() or 'the Hugging Face hub'} does not answer like a hub ({why}): try again later, or use "
+                f"{source.alternative}"
+            ) from error
     revision = info.sha or ""
     if not COMMIT.fullmatch(revision):
         raise ConfigError(
@@ -105,156 +149,182 @@ def _resolve(source: Source, before: Model | None, say: Say) -> tuple[str, list[
         )
     if not COMMIT.fullmatch(wanted):
         say(f"trust on first use: {source.repository} is not pinned here; its {wanted} is commit {revision} today")
-    paths = [each.rfilename for each in info.siblings or []]
-    names = [path for path in paths if any(fnmatchcase(path, pattern) for pattern in source.patterns)]
-    if not names or len(names) > _MAX_FILES:
+    there = {each.rfilename: each for each in info.siblings or []}
+    for name in source.files:
+        if name not in there:
+            raise ConfigError(f"{source.repository} has no {name} at {revision[:12]}: update edgeapp")
+    names = source.files + [name for name in source.also if name in there]
+    return revision, [_listed(source, name, there[name]) for name in names]
+
+
+def _listed(source: Source, name: str, sibling: Any) -> _Listed:
+    size, lfs = sibling.size, sibling.lfs
+    digest, blob = str(lfs.sha256 if lfs else ""), str(sibling.blob_id or "")
+    if type(size) is not int or size < 0 or not (digest or blob):
         raise ConfigError(
-            f"{source.repository} has {len(names)} files of {source.name} at {revision[:12]}; update edgeapp"
+            f"the hub does not list size and hash of {name} in {source.repository}; set HF_ENDPOINT to a real hub"
         )
-    for name in names:
-        check_path(_inside(source, name), f"the hub's list of {source.repository}")
-    return revision, names
+    pinned = source.sha256.get(name, "")
+    if pinned and digest and digest != pinned:
+        raise ConfigError(_other_bytes(source, name.removeprefix(source.strip), digest, pinned))
+    return _Listed(name, name.removeprefix(source.strip), size, digest, blob)
 
 
-def _fetch(source: Source, name: str, revision: str, known: dict[str, str], arriving: Path, watch: Watch) -> ModelFile:
-    """Bring one file into `arriving`, where it may be begun already, and check it."""
+def _staging(source: Source, revision: str, listed: list[_Listed]) -> Path:
+    """The folder where this revision arrives, without anything that is not of it."""
+    arriving = arriving_of(source.name)
+    staged = arriving / revision
+    staged.mkdir(parents=True, exist_ok=True)
+    for other in arriving.iterdir():
+        if other != staged:
+            shutil.rmtree(other)
+    expected = {staged / each.path for each in listed} | {staged / f"{each.path}{_PART}" for each in listed}
+    for path in sorted(staged.rglob("*"), reverse=True):
+        if path.is_symlink() or (path not in expected and not path.is_dir()):
+            path.unlink()
+    for each in listed:
+        (staged / each.path).parent.mkdir(parents=True, exist_ok=True)
+    return staged
+
+
+def _check_space(source: Source, listed: list[_Listed], staged: Path) -> None:
+    here = sum(path.stat().st_size for path in staged.rglob("*") if path.is_file())
+    need = sum(each.size for each in listed) - here + _SPARE_BYTES
+    free = shutil.disk_usage(staged).free
+    if free < need:
+        raise ConfigError(
+            f"the disk of {pulled_root()} has {free / 1e6:.0f} MB free and {source.name} needs {need / 1e6:.0f} MB: "
+            f"free some space and pull again, or use {source.alternative}"
+        )
+
+
+def _bring(
+    source: Source,
+    listed: _Listed,
+    revision: str,
+    known: str,
+    staged: Path,
+    http: Any,
+    watch: Watch,
+    patience: Patience,
+) -> ModelFile:
+    """Have one file in `staged`, checked; what is there of it from an earlier pull is used."""
     import huggingface_hub
 
-    with _hub_errors(source):
-        file = Path(
-            huggingface_hub.hf_hub_download(
-                source.repository,
-                name,
-                revision=revision,
-                local_dir=arriving,
-                endpoint=_endpoint(),
-                tqdm_class=_bar(watch, name),
-            )
-        )
-    path, size, digest = _inside(source, name), file.stat().st_size, sha256_of(file)
-    expected = known.get(path)
-    if expected and digest != expected:
-        file.unlink()
-        raise ConfigError(
-            f"the hub sent other bytes for {path} of {source.name} than were expected (SHA-256 {digest[:12]} instead of "
-            f"{expected[:12]}): nothing was installed; pull again, and if it happens again do not use this hub"
-        )
-    return ModelFile(path=path, sha256=digest, size=size)
+    final = staged / listed.path
+    part = final.with_name(final.name + _PART)
+    if final.exists():
+        final.rename(part)  # it is checked again: it may have been written by a machine that lost its power
+    url = huggingface_hub.hf_hub_url(source.repository, listed.name, revision=revision, endpoint=_endpoint())
+    count = watch(listed.name, listed.size)
+    fetch(http, url, part, listed.size, count, patience)
+    if _wrong(part, listed, known):  # perhaps an old beginning, or an accident: a whole new copy tells
+        part.unlink()
+        count(-listed.size)
+        fetch(http, url, part, listed.size, count, patience)
+    digest = sha256_of(part)
+    if expected := _wrong(part, listed, known):
+        part.unlink()
+        raise ConfigError(_other_bytes(source, listed.path, digest, expected))
+    part.rename(final)
+    return ModelFile(path=listed.path, sha256=digest, size=listed.size)
 
 
-def _place(source: Source, model: Model, names: list[str], arriving: Path, target: Path) -> None:
-    """Turn what has arrived into the model's folder by one rename."""
-    ready = arriving.with_name(f".ready-{source.name}")
-    old = arriving.with_name(f".old-{source.name}")
-    shutil.rmtree(ready, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
-    for name in names:
-        to = ready / _inside(source, name)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        (arriving / name).rename(to)
-    record = ready / RECORD
-    record.write_bytes(msgspec.json.format(msgspec.json.encode(model), indent=2))
-    for file in [ready / each.path for each in model.files] + [record]:
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    if target.exists():
-        target.rename(old)
-    ready.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(arriving, ignore_errors=True)
+def _wrong(file: Path, listed: _Listed, known: str) -> str:
+    """The hash that `file` should have and has not; empty if it is right."""
+    digest = sha256_of(file)
+    for expected in (known, listed.sha256):
+        if expected and digest != expected:
+            return expected
+    return "" if listed.sha256 or _git_hash(file) == listed.blob else listed.blob
 
 
-def _record_of(target: Path) -> Model | None:
-    file = target / RECORD
+def _git_hash(file: Path) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb") as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _other_bytes(source: Source, path: str, digest: str, expected: str) -> str:
+    return (
+        f"the hub sent other bytes for {path} of {source.name} than were expected (hash {digest[:12]} instead of "
+        f"{expected[:12]}): nothing was installed; pull again, and if it happens again do not use this hub"
+    )
+
+
+def _is_whole(model: Model) -> bool:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Model)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return None
-
-
-def _is_whole(model: Model, folder: Path) -> bool:
-    try:
-        verify(model, folder)
+        verify(model, folder_of(model))
     except ConfigError:
         return False
     return True
-
-
-def _inside(source: Source, name: str) -> str:
-    """The path in the model's folder for a path of the repository."""
-    return name.removeprefix(source.strip)
 
 
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
-@contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
-    """Hold the lock of one model; it goes with the process, however that ends. Raises ConfigError if it is taken."""
-    with (root / f".lock-{name}").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ConfigError(f"another `edgeapp models pull {name}` is under way: wait until it is done") from error
-        yield
+def _token(source: Source) -> str:
+    """The hub's token, if there is one. Raises ConfigError without ever saying what it is."""
+    with _errors(source):
+        import huggingface_hub
+
+        token = str(huggingface_hub.get_token() or "")
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise ConfigError("HF_TOKEN holds signs that no token has: set it to the token alone")
+    return token
 
 
 @contextmanager
-def _hub_errors(source: Source) -> Iterator[None]:
+def _errors(source: Source) -> Iterator[None]:
     """Whatever the hub or the way to it does wrong, as one sentence that names the way out."""
     try:
+        import httpx  # noqa: F401
         from huggingface_hub import errors
     except ImportError as error:
         raise ConfigError(f"pulling a model needs the package {error.name}: pip install 'edgeapp[hub]'") from error
     what = f"{source.repository} on {_endpoint() or 'the Hugging Face hub'}"
+    instead = f"or use {source.alternative}"
+    gated = (
+        f"{what} is gated: accept its licence there, set HF_TOKEN to a token of that account and pull again, {instead}"
+    )
+    gone = f"{what} has no such files any more: update edgeapp, {instead}"
     try:
         yield
     except errors.GatedRepoError as error:
-        raise ConfigError(
-            f"{what} is gated: accept its licence there and set HF_TOKEN, or use {source.alternative}"
-        ) from error
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.RemoteEntryNotFoundError) as error:
-        raise ConfigError(f"{what} has no such files any more: update edgeapp, or use {source.alternative}") from error
+        raise ConfigError(gated) from error
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
+        raise ConfigError(gated if source.gated else gone) from error  # the hub hides what it does not grant
     except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else "nothing"
-        raise ConfigError(f"{what} answered {status}: try again later, or use {source.alternative}") from error
-    except (
-        *_transport_errors(),
-        errors.LocalEntryNotFoundError,
-        errors.OfflineModeIsEnabled,
-        ConnectionError,
-    ) as error:
+        status = error.response.status_code if error.response is not None else 0
+        raise ConfigError(_refused(status, what, gated, gone, instead)) from error
+    except Unfinished as error:
+        if error.status:
+            raise ConfigError(_refused(error.status, what, gated, gone, instead)) from error
         raise ConfigError(
-            f"{what} cannot be reached: connect this device and pull again (it goes on where it stopped), "
-            f"or use {source.alternative}"
+            f"{what} did not send the whole file: {error.why}; pull again, it goes on where it stopped, {instead}"
         ) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise ConfigError(f"{what} did not send the whole file: pull again, it goes on where it stopped") from error
-    except ValueError as error:
-        raise ConfigError(f"{what} does not answer like a hub: {' '.join(str(error).split())[:200]}") from error
+    except (*_transport_errors(), errors.OfflineModeIsEnabled, ConnectionError) as error:
+        raise ConfigError(
+            f"{what} cannot be reached: connect this device and pull again (it goes on where it stopped), {instead}"
+        ) from error
+
+
+def _refused(status: int, what: str, gated: str, gone: str, instead: str) -> str:
+    if status in {401, 403}:
+        return gated
+    return gone if status in {404, 410} else f"{what} answered {status}: try again later, {instead}"
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:
     """What the HTTP library below the hub's raises: another one in each of its major versions."""
-    names = (("httpx2", "HTTPError"), ("httpx", "HTTPError"), ("requests", "RequestException"))
+    names = (
+        ("httpx2", "HTTPError"),
+        ("httpx2", "InvalidURL"),
+        ("httpx", "HTTPError"),
+        ("httpx", "InvalidURL"),
+        ("requests", "RequestException"),
+    )
     return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
-
-
-def _bar(watch: Watch, name: str) -> Any:
-    """A class in the shape the hub's library wants for progress, that only reports to `watch`."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
-            super().__init__(disable=True)
-            self._count = watch(name, total)
-            self._count(initial)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            self._count(int(n or 0))
-            return None
-
-    return Bar

@@ -58,5 +58,14 @@ def verify(model: Model, folder: Path | None = None) -> Verified:
     """
     folder = folder or folder_of(model)
     for each in model.files:
+        if not _stays_inside(folder, each.path):
+            raise ConfigError(f"{folder / each.path} is a link that leaves the model's folder: {mend(model)}")
         check_file(folder / each.path, each, mend(model))
     return Verified(model.name, len(model.files), sum(each.size for each in model.files))
+
+
+def _stays_inside(folder: Path, path: str) -> bool:
+    try:
+        return (folder / path).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        return False
