@@ -22,18 +22,20 @@ MAY_IMPORT = {
     "devices": {"core.events", "core.clock", "core.lane", "core.stream", "devices"},
     "models": {"core.events", "models"},
     "observe": {"core", "observe"},
+    "near_edge": {"core", "engines", "models", "near_edge", "voice"},
     "config.py": {"core"},
 }
 
 # Vendors live where hardware, models and networks are; anywhere else only these.
-VENDOR_ROOMS = {"engines", "devices", "models", "observe", "doctor.py"}
+VENDOR_ROOMS = {"engines", "devices", "models", "observe", "near_edge", "doctor.py"}
 ANYWHERE = {"numpy"}
 WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 
 # Too heavy for the top of any file: `edgeapp --help` must be instant.
 ONLY_INSIDE_FUNCTIONS = {
-    "ctranslate2", "cv2", "espeakng_loader", "faster_whisper", "huggingface_hub", "matplotlib", "onnxruntime", "piper",
-    "pocketsphinx", "sounddevice", "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
+    "cryptography", "ctranslate2", "cv2", "espeakng_loader", "faster_whisper", "grpc", "huggingface_hub", "matplotlib",
+    "onnxruntime", "piper", "pocketsphinx", "sounddevice", "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
+    "tritonclient",
 }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Split:
             values = self._stem.run(None, {self._input: self._letterbox(pixels)})[0][0]
         except Exception as error:
             raise BackendError(f"the stem failed on frame {frame.number} of {frame.source}: {error}") from error
-        return Features(values, *pixels.shape[:2], frame.number, frame.source)
+        return Features(values, pixels.shape[0], pixels.shape[1], frame.number, frame.source)
 
     def finish(self, features: Features) -> Detections:
         """The rest in this thread. Raises BackendError."""
