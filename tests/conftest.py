@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgeapp.near_edge import environment, repository
+from edgeapp.near_edge.serve import Settings
+
 sys.path.insert(0, str(Path(__file__).parent))
 import sim
+import tiny_llama
+import triton_server
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,3 +36,14 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Hardware that only some machines have."""
     parser.addoption("--tensorrt-llm", default="", help="a model folder: run the contract on TensorRT-LLM too")
+
+
+@pytest.fixture(scope="session")
+def near_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton_server.Running]:
+    """A real Triton with every model and, as `tiny`, a language model with random weights; one for all tests."""
+    if why := environment.no_wheel():
+        pytest.skip(why)
+    tiny = tiny_llama.write_ctranslate2(tmp_path_factory.mktemp("served-ct2"))
+    models = (*repository.DEFAULT, repository.Served("tiny", "llm", str(tiny)))
+    with triton_server.running(Settings(models=models, folder=tmp_path_factory.mktemp("near-edge"))) as server:
+        yield server

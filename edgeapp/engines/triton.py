@@ -228,7 +228,7 @@ class _Connection:
         counts.calls += 1
         wait_ms, finished = options.deadline_ms, False
         started_s = loop.time()
-        call = self._stream(timeout=_STREAM_S, metadata=(("triton_grpc_error", "true"),))
+        call = self._stream(timeout=_STREAM_S)
         try:
             async with asyncio.timeout(wait_ms / 1e3):
                 await call.write(request())

@@ -89,7 +89,9 @@ class Served:
         try:
             self._run(send(), sender.is_cancelled)
         except (Cancelled, BackendError, ConfigError, ValueError, msgspec.MsgspecError) as error:
-            sender.send(pb.InferenceResponse(error=_error(error)))
+            # In one message: with an error first and the end after it, Triton 2.51 died when the client had left.
+            sender.send(pb.InferenceResponse(error=_error(error)), flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            return
         sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What every language model engine promises, on real engines: CTranslate2 and llama.cpp's server, both with a tiny model.
+"""What every language model engine promises, on real engines with a tiny model: CTranslate2, llama.cpp's server, Triton.
 
 TensorRT-LLM joins with `--tensorrt-llm MODEL` on a machine that has it.
 """
@@ -19,7 +19,7 @@ import tiny_llama
 from edgeapp.core.events import BackendError, Prompt
 from edgeapp.core.lane import Lane
 from edgeapp.core.stream import Stream
-from edgeapp.engines import llm_ctranslate2, llm_openai, llm_tensorrt_llm
+from edgeapp.engines import llm_ctranslate2, llm_openai, llm_tensorrt_llm, triton
 
 PROMPT = Prompt("hex bolt: 4 euros 10\nwasher: 10 cents\n\nparts today: 3 passed", (), "how much is it", max_tokens=32)
 LONG = "how much is the hex bolt " * 400  # 10,000 characters
@@ -50,7 +50,7 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield base_url
 
 
-@pytest.fixture(params=["ctranslate2", "openai", "tensorrt_llm"])
+@pytest.fixture(params=["ctranslate2", "openai", "triton", "tensorrt_llm"])
 def opened(request: pytest.FixtureRequest) -> Opened:
     """A function that loads the engine on a lane of its own."""
     model = request.config.getoption("--tensorrt-llm")
@@ -71,6 +71,11 @@ def opened(request: pytest.FixtureRequest) -> Opened:
                     llm_openai.Options(base_url=url, model="tiny", max_prompt_chars=1_500), lane
                 ) as llm:
                     yield llm
+            elif request.param == "triton":
+                server = request.getfixturevalue("near_edge")
+                async with triton.load(server.options("llm", served_model="tiny"), lane) as llm:
+                    assert isinstance(llm, triton.Llm)
+                    yield llm
             else:
                 async with llm_tensorrt_llm.load(llm_tensorrt_llm.Options(model=model), lane) as llm:
                     yield llm
@@ -78,7 +83,8 @@ def opened(request: pytest.FixtureRequest) -> Opened:
             lane.close()
 
     if request.param != "tensorrt_llm":
-        request.getfixturevalue("tiny_folder" if request.param == "ctranslate2" else "tiny_server")
+        needs = {"ctranslate2": "tiny_folder", "openai": "tiny_server", "triton": "near_edge"}
+        request.getfixturevalue(needs[request.param])
     return open_it
 
 

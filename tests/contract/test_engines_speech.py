@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause, ConfigError, Speech, Transcript, Utterance
 from edgeapp.core.lane import Lane
 from edgeapp.core.stream import Stream
-from edgeapp.engines import fake, stt_faster_whisper, stt_pocketsphinx, tts_espeak, tts_piper, vad_silero
+from edgeapp.engines import fake, stt_faster_whisper, stt_pocketsphinx, triton, tts_espeak, tts_piper, vad_silero
 
 Samples = NDArray[np.int16]
 LONG = "It costs **12 euros** 😀, [there](http://x.y) are <b>3</b> in stock. " * 160  # more than 10,000 characters
@@ -91,24 +91,28 @@ def opener(module: Any, options: Any) -> Opened:
     return open_it
 
 
-@pytest.fixture(params=["whisper_full", "whisper_short", "pocketsphinx", "fake"])
+@pytest.fixture(params=["whisper_full", "whisper_short", "pocketsphinx", "triton", "fake"])
 def stt(request: pytest.FixtureRequest, whisper_folder: Path) -> Opened:
     """Each recogniser."""
     if request.param == "pocketsphinx":
         return opener(stt_pocketsphinx, stt_pocketsphinx.Options(sentences=("where is the hammer", "hello", "stop")))
     if request.param == "fake":
         return opener(fake, fake.Options(kind="stt", takes_ms=0.1))
+    if request.param == "triton":
+        return opener(triton, request.getfixturevalue("near_edge").options("stt"))
     context = request.param.removeprefix("whisper_")
     return opener(stt_faster_whisper, stt_faster_whisper.Options(model=str(whisper_folder), context=context))
 
 
-@pytest.fixture(params=["piper", "espeak", "fake"])
+@pytest.fixture(params=["piper", "espeak", "triton", "fake"])
 def tts(request: pytest.FixtureRequest, piper_file: Path) -> Opened:
     """Each voice."""
     if request.param == "piper":
         return opener(tts_piper, tts_piper.Options(voice=str(piper_file)))
     if request.param == "espeak":
         return opener(tts_espeak, tts_espeak.Options())
+    if request.param == "triton":
+        return opener(triton, request.getfixturevalue("near_edge").options("tts"))
     return opener(fake, fake.Options(kind="tts", takes_ms=0.01))
 
 
