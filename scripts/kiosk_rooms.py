@@ -34,9 +34,8 @@ class Rooms:
         `hard` from 0 (nearly clean) to 1 (all that training knows) scales how far everything may go.
         """
         clean = speech.astype(np.float32) / 32768
-        factor = float(
-            np.exp(rng.uniform(-0.16, 0.16) * hard)
-        )  # pitch, formants and pace together, as another body has
+        body = rng.uniform(-0.15, 0.15) * min(1.0, 2 * hard)  # pitch, formants and pace together, as another body has
+        factor = float(np.exp(body))
         if abs(factor - 1) > 0.01:
             clean = soxr.resample(clean, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ, quality="LQ")
         lead = int(SAMPLE_RATE_HZ * rng.uniform(0.03, 0.35))

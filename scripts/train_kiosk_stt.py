@@ -43,7 +43,8 @@ SECONDS: Final = (2, 3, 4, 5)  # the lengths that the engine pads to and that tr
 NOISE_SHARE: Final = 0.03  # clips without speech
 LOG_EVERY: Final = 10  # steps
 SHORT_ONLY: Final = 6_000  # clips at first that last at most 3 s
-HARD_AT: Final = 30_000  # clips until rooms and noises are as bad as they get
+HARD_AT: Final = 30_000  # clips until masks are as large as they get
+HARD_MOST: Final = 0.6  # of the rooms and noises: an hour of training is too short for the worst
 GUIDED_UNTIL: Final = 60_000  # clips during which attention is pulled to its place
 GUIDED_S: Final = 0.25  # how far from there it may look freely
 POSITION_S: Final = 2 * FEATURES["hop_length"] / SAMPLE_RATE_HZ
@@ -131,7 +132,7 @@ class Clips(torch.utils.data.IterableDataset[Any]):
         pools: dict[int, list[Clip]] = {seconds: [] for seconds in SECONDS}
         seen = self._seen
         while True:
-            clip, seconds = draw(shards, rooms, extractor, rng, min(1.0, 0.15 + seen / HARD_AT))
+            clip, seconds = draw(shards, rooms, extractor, rng, min(HARD_MOST, 0.15 + seen / HARD_AT))
             if seconds > (3 if seen < SHORT_ONLY else SECONDS[-1]):
                 continue
             pools[seconds].append(clip)
@@ -198,7 +199,7 @@ def masked(features: Tensor, hard: float) -> Tensor:
     mean = features.mean((1, 2))
     for row in range(count):
         for _ in range(2):
-            height, width = int(random.random() * 9 * hard), int(random.random() * 14 * hard)
+            height, width = int(random.random() * 7 * hard), int(random.random() * 8 * hard)
             low, start = random.randrange(bands - height), random.randrange(frames - width)
             features[row, low : low + height] = mean[row]
             features[row, :, start : start + width] = mean[row]
