@@ -26,7 +26,7 @@ class Running:
 
     def options(self, kind: Any, **more: Any) -> triton.Options:
         """An engine's options for this server, patient with a busy machine."""
-        patient = {"url": self.server.url, "deadline_ms": 60_000, "next_ms": 60_000, "stuck_ms": 60_000}
+        patient: dict[str, Any] = {"url": self.server.url, "deadline_ms": 60_000, "next_ms": 60_000, "stuck_ms": 60_000}
         return triton.Options(kind=kind, **(patient | more))
 
 

@@ -358,18 +358,24 @@ class _Client:
             raise
 
     async def pull(
-        self, tensors: Callable[[], Sequence[Tensor]], outputs: _Wanted
+        self, tensors: Callable[[], Sequence[Tensor]], outputs: _Wanted, private: Sequence[str]
     ) -> AsyncGenerator[dict[str, NDArray[Any]], None]:
-        """One request, many answers, at most `_PARTS_AHEAD` of them waiting. Raises BackendError."""
+        """One request, many answers, at most `_PARTS_AHEAD` of them waiting. Raises BackendError without `private` words."""
         loop, wire, gone = asyncio.get_running_loop(), _wire(), threading.Event()
         parts: asyncio.Queue[dict[str, NDArray[Any]] | _End] = asyncio.Queue()  # bounded by the room
         room = asyncio.Semaphore(_PARTS_AHEAD)
 
-        def hand_over(part: dict[str, NDArray[Any]] | _End) -> None:
+        def arrive(part: dict[str, NDArray[Any]] | _End) -> None:
             if gone.is_set():
                 self.counts.ignored += not isinstance(part, _End)
             else:
-                loop.call_soon_threadsafe(parts.put_nowait, part)
+                parts.put_nowait(part)
+
+        def hand_over(part: dict[str, NDArray[Any]] | _End) -> None:
+            if gone.is_set():  # the loop may be, too
+                self.counts.ignored += not isinstance(part, _End)
+            else:
+                loop.call_soon_threadsafe(arrive, part)
 
         async def feed() -> None:
             try:
@@ -388,6 +394,10 @@ class _Client:
                 wire.loop.call_soon_threadsafe(room.release)
                 yield part
             await asyncio.wrap_future(job)
+        except BackendError as error:  # errors reach records, and what people say must not
+            if any(len(words) > 3 and words in str(error) for words in private):
+                raise BackendError(f"{self.where} failed for a reason that repeats the conversation") from None
+            raise
         finally:
             gone.set()
             self.counts.ignored += sum(not isinstance(parts.get_nowait(), _End) for _ in range(parts.qsize()))
@@ -567,7 +577,7 @@ class Voice(_Client):
     async def _parts(self, clause: Clause) -> AsyncGenerator[Speech, None]:
         wanted = {"samples": ("INT16", 1), "sample_rate_hz": ("INT32", 1)}
         rate_hz = 0
-        async with aclosing(self.pull(partial(_words, "text", clause.text), wanted)) as answers:
+        async with aclosing(self.pull(partial(_words, "text", clause.text), wanted, [clause.text])) as answers:
             async for answer in answers:
                 samples, rates = answer["samples"], answer["sample_rate_hz"]
                 rate_hz = rate_hz or (int(rates[0]) if rates.size else 0)
@@ -594,8 +604,9 @@ class Llm(_Client):
         if prompt.max_tokens < 1:
             return
         count, said = 0, msgspec.json.encode(prompt)
+        private = [prompt.question, prompt.said, *(each for turn in prompt.turns for each in turn)]
         async with aclosing(
-            self.pull(lambda: [Tensor("prompt", "UINT8", [len(said)], said)], {"text": ("UINT8", 1)})
+            self.pull(lambda: [Tensor("prompt", "UINT8", [len(said)], said)], {"text": ("UINT8", 1)}, private)
         ) as answers:
             async for answer in answers:
                 count += 1

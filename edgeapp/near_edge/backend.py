@@ -89,7 +89,7 @@ class Served:
         try:
             self._run(send(), sender.is_cancelled)
         except (Cancelled, BackendError, ConfigError, ValueError, msgspec.MsgspecError) as error:
-            # In one message: with an error first and the end after it, Triton 2.51 died when the client had left.
+            # One message, not two: an end after an error kills Triton 2.51 if the client asked for triton_grpc_error.
             sender.send(pb.InferenceResponse(error=_error(error)), flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             return
         sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
