@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from edgeapp import config as settings
 from edgeapp.apps import passed
@@ -24,10 +27,11 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import BackendError, ConfigError
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import GateRecord, Sink
+from edgeapp.models import slots
 from edgeapp.models.catalogue import catalogue
 from edgeapp.models.golden import RULE_SCORE, Examined, GoldenSet, examine, read_golden
 from edgeapp.models.manifest import Model
-from edgeapp.models.store import folder_of, manifest, mend, path_of
+from edgeapp.models.store import find, folder_of, mend, path_of
 from edgeapp.models.verify import verify
 
 BOOT_S: Final = 1.0
@@ -35,6 +39,9 @@ BOOT_S: Final = 1.0
 
 PACKAGES: Final = ("vad_silero", "stt_pocketsphinx", "tts_espeak")
 """Engines whose model is in their package."""
+
+_KEYS: Final = ("model", "voice")
+"""The options of engines that may name a model of the store."""
 
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
 _GENERAL: Final = {
@@ -70,6 +77,7 @@ def check(model: Model, folder: Path) -> Examined | None:
     """Load `model` from `folder` as an application would and run its golden set: a `golden.Check`, see there."""
     golden = golden_of(model, folder)
     if golden is None:
+        asyncio.run(_load(_section(model, folder / model.main), model.name))
         return None
     examined = ask_build(model, folder / model.main, golden)
     if not examined.ok:
@@ -85,10 +93,8 @@ def builds(model: Model) -> list[str]:
 
 def ask_build(model: Model, path: Path, golden: GoldenSet) -> Examined:
     """Open `path` by the model's engine and ask it the whole set. Blocking. Raises ConfigError if it does not load."""
-    key = "voice" if model.kind == "tts" else "model"
-    section = settings.Engine(engine=model.engine, options=dict(model.options) | {key: str(path)})
     name = model.name if not model.main or path.name == Path(model.main).name else f"{model.name}/{path.name}"
-    return asyncio.run(_ask(section, name, golden))
+    return asyncio.run(_ask(_section(model, path), name, golden))
 
 
 def ask_package(engine: str) -> Examined:
@@ -96,13 +102,31 @@ def ask_package(engine: str) -> Examined:
     return asyncio.run(_ask(settings.Engine(engine=engine), engine, read_golden(_GENERAL[engine])))
 
 
+def _section(model: Model, path: Path) -> settings.Engine:
+    key = "voice" if model.kind == "tts" else "model"
+    return settings.Engine(engine=model.engine, options=dict(model.options) | {key: str(path)})
+
+
 async def _ask(section: settings.Engine, name: str, golden: GoldenSet) -> Examined:
+    async with _loaded(section, name) as (engine, options):
+        return await examine(golden, engine, name, confidence=getattr(options, "confidence", RULE_SCORE))
+
+
+async def _load(section: settings.Engine, name: str) -> None:
+    """Without a golden set, at least the engine must open it and run it once."""
+    async with _loaded(section, name):
+        return
+
+
+@asynccontextmanager
+async def _loaded(section: settings.Engine, name: str) -> AsyncIterator[tuple[Any, Any]]:
+    """The engine of a section on a lane of its own, and its options."""
     module = module_of(section.engine, name)
     options = settings.options(module.Options, section.options, name)
     lane = Lane("golden")
     try:
         async with module.load(options, lane) as engine:
-            return await examine(golden, engine, name, confidence=getattr(options, "confidence", RULE_SCORE))
+            yield engine, options
     except BackendError as error:
         raise ConfigError(f"{name} does not run here: {error}") from error
     finally:
@@ -136,10 +160,10 @@ def ready(section: settings.Engine, where: str) -> Asked:
     """
     module = module_of(section.engine, where)
     values, model, golden = dict(section.options), None, None
-    for key in ("model", "voice"):
+    for key in _KEYS:
         if not isinstance(name := values.get(key), str):
             continue
-        model = next((each for each in manifest() if each.name == name.partition("/")[0]), None)
+        model = find(name.partition("/")[0])
         if model is not None:
             golden = golden_of(model, folder_of(model)) if model.golden or len(values) == 1 else None
             values = dict(model.options) | values | {key: _file_of(model, name.partition("/")[2])}
@@ -168,6 +192,7 @@ async def admit(
     If a model of the store is not right, the one that last passed here or the embedded default's serves, and stderr and
     the records say so. Raises ConfigError if there is none, or if the section itself is wrong.
     """
+    section = _named(section, where)
     try:
         asked = ready(section, where)
         engine = await _open(asked, where, stack, lane, sink, boot_s)
@@ -220,11 +245,23 @@ async def _open(asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sin
         return engine
 
 
+def _named(section: settings.Engine, where: str) -> settings.Engine:
+    """A section that says `current` with the name of the role's current model instead. Raises ConfigError."""
+    names = {
+        key: slots.current(where.rpartition(".")[2]).name for key in _KEYS if section.options.get(key) == slots.CURRENT
+    }
+    return msgspec.structs.replace(section, options=section.options | names)
+
+
 def _is_stored(section: settings.Engine) -> bool:
     """Is its model one of the store, so that not the operator but the model may be to blame?"""
-    for key in ("model", "voice"):
+    for key in _KEYS:
         name, _, build = str(section.options.get(key, "")).partition("/")
-        if any(model.name == name and (not build or build in builds(model)) for model in manifest()):
+        try:
+            model = find(name)
+        except ConfigError:  # its record is spoiled
+            return True
+        if model is not None and (not build or build in builds(model)):
             return True
     return False
 
