@@ -77,6 +77,16 @@ def test_ageing_survives_a_year_without_overflow() -> None:
     assert math.isfinite(latency.count(year_ns))
 
 
+def test_old_evidence_does_not_come_back_when_the_weights_are_rescaled() -> None:
+    latency = Latency(prior_ns=0, half_life_ns=1_000 * MS)
+    for second in range(0, 62):  # weights are rescaled after 60 half-lives, here by a sample that is long
+        latency.took(second * 1_000 * MS, (300 if second == 61 else 20) * MS)
+        latency.took(second * 1_000 * MS, 300 * MS)
+    for n in range(20):
+        latency.took((70_000 + n) * MS, 20 * MS)
+    assert latency.share_longer(100 * MS) < 0.01
+
+
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 600))
 def test_the_share_is_never_below_what_was_seen(took_ms: list[int], limit_ms: int) -> None:
     latency = Latency(prior_ns=0)

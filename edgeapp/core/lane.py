@@ -201,10 +201,10 @@ class Lane:
         job.add_done_callback(ended)
         return job
 
-    def bound_ns(self, label: str) -> int:
+    def bound_ns(self, label: str, coverage: float = 0.99) -> int:
         """How long a bite of `label` holds the lane, as far as the lane has seen."""
         known = self._took.get(label)
-        return known.bound_ns(0.99) if known else _BITE_PRIOR_NS
+        return known.bound_ns(coverage) if known else _BITE_PRIOR_NS
 
     def close(self) -> None:
         """Take no more work; the bite under way ends by itself. Idempotent."""

@@ -23,6 +23,7 @@ _INDEPENDENT: Final = 1 / 3  # neighbouring round trips resemble each other: lag
 _RESCALE: Final = 2.0**60
 _NOTHING: Final = 1e-9  # a share of the evidence that has aged away
 _BOUND_AGE: Final = 16  # samples after which a bound is worked out anew; at once if one lasted longer than it
+_REFUTING: Final = 1.5  # so many runs beyond a calibrated bound say that it is not one any more; two, one of them aged
 _FORGOTTEN: Final = 500  # half-lives after which nothing is left of old evidence
 
 
@@ -58,9 +59,14 @@ def _wilson(share: float, count: float, z: float) -> float:
 class Latency:
     """The distribution of one duration, as far as recent evidence goes. Not thread-safe: it lives on the loop."""
 
-    def __init__(self, *, prior_ns: int, half_life_ns: int = 300_000_000_000) -> None:
-        """`prior_ns` is the bound believed before there is enough evidence; `half_life_ns` how fast evidence ages."""
+    def __init__(self, *, prior_ns: int, half_life_ns: int = 300_000_000_000, calibrated: bool = False) -> None:
+        """`prior_ns` is the bound believed before there is enough evidence; `half_life_ns` how fast evidence ages.
+
+        A `calibrated` prior was measured over thousands of runs, of which a few may last longer: it is believed until
+        there are more of those than it allows for.
+        """
         self.prior_ns = prior_ns
+        self.calibrated = calibrated
         self._half_life_ns = half_life_ns
         self._ended = np.zeros(_BUCKETS)
         self._gave_up = np.zeros(_BUCKETS)
@@ -73,11 +79,13 @@ class Latency:
 
     def took(self, now_ns: int, took_ns: int) -> None:
         """The work ended after `took_ns`."""
-        self._ended[_bucket(took_ns)] += self._fresh_weight(now_ns, took_ns)
+        weight = self._fresh_weight(now_ns, took_ns)  # before the bucket is read, because it may rescale them all
+        self._ended[_bucket(took_ns)] += weight
 
     def gave_up(self, now_ns: int, waited_ns: int) -> None:
         """The wait was ended after `waited_ns` without an answer: the duration is longer than that."""
-        self._gave_up[_bucket(waited_ns)] += self._fresh_weight(now_ns, waited_ns)
+        weight = self._fresh_weight(now_ns, waited_ns)
+        self._gave_up[_bucket(waited_ns)] += weight
 
     def _fresh_weight(self, now_ns: int, lasted_ns: int) -> float:
         """The weight of evidence that arrives now; old evidence weighs less because new evidence weighs more."""
@@ -138,7 +146,7 @@ class Latency:
 
         It may be 16 samples old, unless one of them lasted longer. With fewer samples than can show that share, the
         larger of the prior and the longest duration seen. A wait that was given up counts as seen: the duration is at
-        least that long.
+        least that long. A calibrated prior stands until it is refuted.
         """
         if coverage not in self._bounds:
             self._bounds[coverage] = self._bound_ns(1 - coverage)
@@ -146,7 +154,7 @@ class Latency:
         return self._bounds[coverage]
 
     def _bound_ns(self, missing: float) -> int:
-        if not self._weight:
+        if not self._weight or (self.calibrated and not self._refuted(missing)):
             return self.prior_ns
         seen = np.flatnonzero(self._ended + self._gave_up > self._weight * _NOTHING)
         longest_ns = _EDGE_NS[int(seen[-1])]
@@ -154,6 +162,13 @@ class Latency:
             return max(longest_ns, self.prior_ns)
         within = np.flatnonzero(self._curve() <= missing)
         return _EDGE_NS[int(within[0])] if len(within) else max(longest_ns, self.prior_ns)
+
+    def _refuted(self, missing: float) -> bool:
+        """Did more than a share `missing` last longer than the prior? One alone never says so: that is what a tail is."""
+        longer = slice(_bucket(self.prior_ns) + 1, None)
+        share = float(self._ended[longer].sum() + self._gave_up[longer].sum()) / self._weight
+        count = self._weight**2 / self._weight_squared
+        return share * count >= _REFUTING and _wilson(share, count, -_Z) > missing
 
     def _curve(self) -> NDArray[np.float64]:
         """P(longer than each bucket's upper edge), shape (buckets,)."""

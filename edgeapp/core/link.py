@@ -21,8 +21,9 @@ _LONG_NS: Final = 300_000 * MS
 _SHORT_NS: Final = 10_000 * MS
 _OPEN_AT: Final = 3  # late of the last four
 _CLOSE_AFTER: Final = 2  # good shadows in a row
-_TRUST_FIRST: Final = 0.4  # the share of calls let through when the breaker has closed
-_TRUST_MORE: Final = 0.2  # added with each call in time; a late one halves it
+_TRUST_FIRST: Final = 0.5  # the share of calls let through when the breaker has closed
+_TRUST_MORE: Final = 0.25  # added with each call in time; a late one halves it
+_NEW: Final = 20  # round trips until there is enough evidence to send anything
 _LATELY: Final = 100  # round trips that the simple named policies look at
 _OVERDUE_SHARE: Final = 0.95  # what is under way for longer than this share of answers took is evidence now
 
@@ -115,36 +116,46 @@ class Link:
 
     def took(self, now_ns: int, payload_bytes: int, took_ns: int, *, late: bool, shadow: bool = False) -> None:
         """An answer came; `late` if it was of no use any more."""
-        memory = self._memory(payload_bytes)
-        memory.long.took(now_ns, took_ns)
-        memory.short.took(now_ns, took_ns)
+        for memory in self._learning(payload_bytes, late=late):
+            memory.took(now_ns, took_ns)
         self.answers_ns.append(took_ns)
         self.waits_ns.append(took_ns)
         self._judge(late=late, shadow=shadow)
 
     def gave_up(self, now_ns: int, payload_bytes: int, waited_ns: int, *, late: bool, shadow: bool = False) -> None:
         """The wait was ended, by a timeout, by local's answer or by a person who spoke. That is evidence too."""
-        memory = self._memory(payload_bytes)
-        memory.long.gave_up(now_ns, waited_ns)
-        memory.short.gave_up(now_ns, waited_ns)
+        for memory in self._learning(payload_bytes, late=late):
+            memory.gave_up(now_ns, waited_ns)
         if late:
             self.waits_ns.append(waited_ns)
             self._judge(late=True, shadow=shadow)
 
     def failed(self, now_ns: int, payload_bytes: int, *, shadow: bool = False) -> None:
         """The remote refused or the connection broke: it would not have answered in any time."""
-        memory = self._memory(payload_bytes)
-        memory.long.took(now_ns, 20_000 * MS)
-        memory.short.took(now_ns, 20_000 * MS)
+        for memory in self._learning(payload_bytes, late=True):
+            memory.took(now_ns, 20_000 * MS)
         self.waits_ns.append(20_000 * MS)
         self._judge(late=True, shadow=shadow)
 
     def shadow(self, now_ns: int) -> bool:
-        """May a request be sent now only to learn? True at most once every `shadow_every_ns`."""
+        """May a request be sent now only to learn? True at most once every `shadow_every_ns`.
+
+        Ten times as often for the first twenty, so that a new link is known soon.
+        """
         if now_ns < self._shadow_at_ns:
             return False
-        self._shadow_at_ns = now_ns + self._shadow_every_ns
+        new = len(self.waits_ns) < _NEW
+        self._shadow_at_ns = now_ns + (self._shadow_every_ns // 10 if new else self._shadow_every_ns)
         return True
+
+    def _learning(self, payload_bytes: int, *, late: bool) -> list[Latency]:
+        """The memories that take in what just came of a request.
+
+        What is late while the breaker is open does not enter the long one: it is asked how late a call that is let
+        through will be, and none was. Otherwise an outage would be held against the link long after it ended.
+        """
+        memory = self._memory(payload_bytes)
+        return [memory.short] if self.open and late else [memory.long, memory.short]
 
     def _judge(self, *, late: bool, shadow: bool) -> None:
         if self.open:
@@ -155,7 +166,7 @@ class Link:
                 self._lately.clear()
         elif not shadow:
             if self.trust < 1.0:
-                self.trust = max(_TRUST_FIRST / 4, self.trust / 2) if late else min(1.0, self.trust + _TRUST_MORE)
+                self.trust = max(_TRUST_FIRST / 2, self.trust / 2) if late else min(1.0, self.trust + _TRUST_MORE)
             self._lately.append(late)
             self.open = sum(self._lately) >= _OPEN_AT
             self._good_shadows = 0

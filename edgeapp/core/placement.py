@@ -78,7 +78,7 @@ class Terms:
     local_coverage: float = 0.999
     """The share of local runs that stay within the bound used for the last safe moment."""
 
-    harm_max: float = 3e-4
+    harm_max: float = 5e-4
     """The highest acceptable probability, by its upper bound, of a miss that local alone would have avoided."""
 
     local_j: float = 1.0

@@ -22,7 +22,8 @@ Out = TypeVar("Out")
 Request = TypeVar("Request", contravariant=True)
 Answer = TypeVar("Answer", covariant=True)
 
-_SHADOW_LIMIT_NS: Final = 10_000 * MS
+_SHADOW_LIMIT_NS: Final = 2_000 * MS  # no longer, because the next one waits for it
+_HOLD_COVERAGE: Final = 0.95  # of bites; the bound covers first parts, and this only those that go on after it
 _PROBE_EVERY_NS: Final = 2_000 * MS
 _LEARN_FOR: Final = frozenset({Why.BREAKER, Why.RAMP, Why.JITTER, Why.TIGHT})
 
@@ -75,8 +76,9 @@ class Stage(Generic[In, Out]):
         placer: Placer = place,
         policy: str = "edgeapp",
         smaller: Sequence[tuple[Backend[In, Out], int]] = (),
+        calibrated: bool = False,
     ) -> None:
-        """`local_prior_ns` bounds local's time to its first part until enough runs were seen.
+        """`local_prior_ns` bounds local's time to its first part until enough runs were seen; `calibrated` if measured.
 
         `smaller` are further local engines with their bounds, best first; the best one that fits is taken. `policy` is
         the name under which `placer` stands in the record.
@@ -84,7 +86,7 @@ class Stage(Generic[In, Out]):
         self.name = name
         self.lane = lane
         engines = [(local, local_prior_ns), *smaller]
-        self._rungs = [_Rung(engine, Latency(prior_ns=prior_ns)) for engine, prior_ns in engines]
+        self._rungs = [_Rung(engine, Latency(prior_ns=prior_ns, calibrated=calibrated)) for engine, prior_ns in engines]
         self._remote, self._link, self._terms = remote, link, terms
         self._payload_bytes, self._placer, self._policy, self._sink = payload_bytes, placer, policy, sink
         self._learning: asyncio.Task[None] | None = None
@@ -121,10 +123,10 @@ class Stage(Generic[In, Out]):
         """May a call run elsewhere?"""
         return self._remote is not None
 
-    def recalibrate(self, bounds_ns: Sequence[int]) -> None:
+    def recalibrate(self, bounds_ns: Sequence[int], *, calibrated: bool) -> None:
         """Forget how long local took and believe these bounds, best engine first: the clocks or the power mode changed."""
         for rung, bound_ns in zip(self._rungs, bounds_ns, strict=True):
-            rung.took = Latency(prior_ns=bound_ns)
+            rung.took = Latency(prior_ns=bound_ns, calibrated=calibrated)
 
     async def __call__(self, request: In, *, due_ns: int, of: str, resumed: bool = False) -> Out:
         """Return the first valid answer, from wherever it is safe to get it.
@@ -186,7 +188,7 @@ class Stage(Generic[In, Out]):
 
     def _hold_ns(self, rung: _Rung[In, Out]) -> int:
         bound_ns = self._bound_ns(rung)
-        return max(bound_ns, self.lane.bound_ns(rung.label)) if rung.label else bound_ns
+        return max(bound_ns, self.lane.bound_ns(rung.label, _HOLD_COVERAGE)) if rung.label else bound_ns
 
     def _record(self, call: _Call[In], of: str, side: str, error: str) -> Record:
         it, placement = call.it, call.placement
