@@ -2,8 +2,8 @@
 
 The shape is Whisper's: two convolutions, sinusoids, encoder blocks; a decoder that reads the encoder by cross attention.
 Small means: 48 mel bands every 20 ms, so the encoder has a position every 40 ms; the model folder says so to
-faster-whisper in preprocessor_config.json. A linear layer on the encoder learns the words by CTC beside the decoder and
-is left out of the export.
+faster-whisper in preprocessor_config.json. A linear layer on the encoder learns the sounds of the words by CTC beside the
+decoder and is left out of the export.
 """
 
 import json
@@ -37,6 +37,7 @@ class Shape:
     heads: int = 4
     encoder_layers: int = 4
     decoder_layers: int = 2
+    phones: int = 60  # sounds that CTC tells apart, with "nothing"
 
 
 class Attention(nn.Module):
@@ -116,7 +117,7 @@ class KioskWhisper(nn.Module):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.encoder = nn.ModuleList(Block(width, shape.heads, False) for _ in range(shape.encoder_layers))
         self.encoder_norm = nn.LayerNorm(width)
-        self.ctc = nn.Linear(width, shape.vocab)
+        self.ctc = nn.Linear(width, shape.phones)
         self.embed = nn.Parameter(torch.randn(shape.vocab, width) * 0.1)
         self.positions = nn.Parameter(0.1 * sinusoids(DECODER_POSITIONS, width))
         self.decoder = nn.ModuleList(Block(width, shape.heads, True) for _ in range(shape.decoder_layers))
@@ -132,7 +133,7 @@ class KioskWhisper(nn.Module):
         return _normed(self.encoder_norm, x)
 
     def by_ctc(self, memory: Tensor) -> Tensor:
-        """Scores (batch, positions, vocab) of what is said at each position; the end token says nothing."""
+        """Scores (batch, positions, phones) of the sound at each position; 0 is nothing new."""
         return _through(self.ctc, memory)
 
     def decode(self, memory: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:

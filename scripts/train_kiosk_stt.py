@@ -6,7 +6,7 @@
     python scripts/train_kiosk_stt.py --smoke                                       # everything once on tones, in seconds
 
 Each clip goes through another room every time it is drawn. The decoder learns by cross entropy, the encoder also by CTC
-(Watanabe et al. 2017, doi:10.1109/JSTSP.2017.2763455), which is what aligns it early; cross attention is pulled towards
+(Watanabe et al. 2017, doi:10.1109/JSTSP.2017.2763455) of the words' sounds as espeak-ng writes them; cross attention is pulled towards
 where a token must lie in the clip at first (guided attention: Tachibana et al. 2018, doi:10.1109/ICASSP.2018.8461829).
 SpecAugment: Park et al. 2019, doi:10.21437/Interspeech.2019-2680. Matrices are trained by Muon
 (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/), the rest by AdamW. What is drawn depends on the seed and
@@ -17,6 +17,8 @@ import argparse
 import json
 import os
 import random
+import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -61,19 +63,31 @@ class Progress:
 
 @dataclass(frozen=True)
 class Words:
-    """The tokenizer and the tokens that have a role."""
+    """The tokenizer, the tokens that have a role, and how words sound."""
 
     tokenizer: Tokenizer
+    sounds: dict[str, list[int]]
     end: int
     start: int
     no_speech: int
     no_timestamps: int
 
     @staticmethod
-    def of(path: Path) -> "Words":
-        tokenizer = Tokenizer.from_file(str(path))
+    def of(work: Path) -> "Words":
+        """From tokenizer.json and sounds.json."""
+        tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+        sounds = json.loads((work / "sounds.json").read_text())
+        numbers = {sound: n for n, sound in enumerate(sorted({each for row in sounds.values() for each in row}), 1)}
         names = ("endoftext", "startoftranscript", "nospeech", "notimestamps")
-        return Words(tokenizer, *(tokenizer.token_to_id(f"<|{name}|>") for name in names))
+        return Words(
+            tokenizer,
+            {word: [numbers[sound] for sound in row] for word, row in sounds.items()},
+            *(tokenizer.token_to_id(f"<|{name}|>") for name in names),
+        )
+
+    def phones(self, text: str) -> list[int]:
+        """The sounds of a text; a word that is not known has none."""
+        return [sound for word in text.split() for sound in self.sounds.get(word, [])]
 
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(f" {text}").ids) if text else []
@@ -186,8 +200,9 @@ def collate(clips: list[Clip], words: Words) -> dict[str, Tensor]:
             middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
             times = clip.begin_s + np.append(middles, 1.0) * (clip.end_s - clip.begin_s)
             when[number, 1 : len(row) + 2] = torch.from_numpy(times).float()
-    sizes = torch.tensor([len(row) for row in rows])
-    flat = torch.tensor([token for row in rows for token in row], dtype=torch.long)
+    sounds = [words.phones(clip.text) for clip in clips]
+    sizes = torch.tensor([len(row) for row in sounds])
+    flat = torch.tensor([sound for row in sounds for sound in row], dtype=torch.long)
     features = torch.from_numpy(np.stack([clip.features for clip in clips]))
     return {"features": features, "inputs": inputs, "targets": targets, "when": when, "flat": flat, "sizes": sizes}
 
@@ -219,7 +234,7 @@ def losses_of(
     scores, attention = model.decode(memory, inputs)
     log_probs = model.by_ctc(memory).float().log_softmax(-1).transpose(0, 1)
     lengths = torch.full((memory.shape[0],), memory.shape[1])
-    ctc = F.ctc_loss(log_probs, batch["flat"], lengths, batch["sizes"], blank=words.end, zero_infinity=True)
+    ctc = F.ctc_loss(log_probs, batch["flat"], lengths, batch["sizes"], blank=0, zero_infinity=True)
     ce = F.cross_entropy(
         scores.float().flatten(0, 1), batch["targets"].flatten(), ignore_index=-100, label_smoothing=0.1
     )
@@ -247,18 +262,20 @@ def by_length(speech: Path, pattern: str, hard: float, seed: int) -> list[list[t
 
 @torch.no_grad()
 def check(model: KioskWhisper, words: Words, batches: list[list[tuple[Clip, str]]]) -> dict[str, float]:
-    """Word error rates of the decoder and of the encoder's CTC on voices that training never heard."""
-    wrong = wrong_ctc = said = 0
+    """Error rates of the decoder's words and of the encoder's sounds on voices that training never heard."""
+    wrong = said = wrong_sounds = sounds = 0
     for batch in batches:
         features = torch.from_numpy(np.stack([clip.features for clip, _ in batch]))
         heard = model.transcribe(features, [words.start, words.no_timestamps], words.end)
         best = model.by_ctc(model.encode(features)).argmax(-1).tolist()
         for (clip, _), row, frames in zip(batch, heard, best, strict=True):
-            kept = [token for token, before in zip(frames, [words.end, *frames], strict=False) if token != before]
+            kept = [sound for sound, before in zip(frames, [0, *frames], strict=False) if sound not in {0, before}]
             said += len(clip.text.split())
             wrong += word_errors(clip.text, words.text(row))
-            wrong_ctc += word_errors(clip.text, words.text(kept))
-    return {"wer": wrong / max(said, 1), "wer_ctc": wrong_ctc / max(said, 1)}
+            truth = words.phones(clip.text)
+            sounds += len(truth)
+            wrong_sounds += word_errors(" ".join(map(str, truth)), " ".join(map(str, kept)))
+    return {"wer": wrong / max(said, 1), "sound_error": wrong_sounds / max(sounds, 1)}
 
 
 def optimizers(model: KioskWhisper, rate: float) -> list[Any]:
@@ -290,10 +307,10 @@ def train(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     work: Path = options.work
     work.mkdir(parents=True, exist_ok=True)
-    words = _words(work, options.speech, options.vocab)
-    shape = Shape(
-        words.tokenizer.get_vocab_size(), options.width, options.heads, options.encoder_layers, options.decoder_layers
-    )
+    words = _words(work, options.vocab)
+    sizes = {name: getattr(options, name) for name in vars(Shape())}
+    sizes |= {"vocab": words.tokenizer.get_vocab_size(), "phones": 1 + max(map(max, words.sounds.values()))}
+    shape = Shape(**sizes)
     model = KioskWhisper(shape)
     steppers = optimizers(model, options.rate)
     checkpoint = work / "checkpoint.pt"
@@ -337,14 +354,31 @@ def train(options: argparse.Namespace) -> None:
     _save(checkpoint, model, steppers, at)
 
 
-def _words(work: Path, speech: Path, vocab: int) -> Words:
-    path = work / "tokenizer.json"
-    if not path.exists():
-        from kiosk_sentences import train_sentence
+def _words(work: Path, vocab: int) -> Words:
+    if not (work / "sounds.json").exists():
+        from kiosk_sentences import TEST, WORDS, train_sentence
 
         rng = random.Random("tokenizer")
-        make_tokenizer((train_sentence(rng) for _ in range(20_000 if speech else 0)), vocab).save(str(path))
-    return Words.of(path)
+        texts = [train_sentence(rng) for _ in range(20_000)]
+        make_tokenizer(texts, vocab).save(str(work / "tokenizer.json"))
+        known = sorted({*WORDS, *(word for text in (*texts, *TEST) for word in text.split())})
+        (work / "sounds.json").write_text(json.dumps(sounds_of(known), ensure_ascii=False))
+    return Words.of(work)
+
+
+def sounds_of(words: list[str]) -> dict[str, list[str]]:
+    """Each word's sounds as espeak-ng writes them, without stress; without espeak-ng its letters."""
+    if not shutil.which("espeak-ng"):
+        print("espeak-ng is not installed: letters stand for sounds")
+        return {word: list(word) for word in words}
+    command = ["espeak-ng", "-q", "-v", "en-us", "-x", "--sep= "]
+    lines = subprocess.run(command, check=True, input="\n".join(words), capture_output=True, text=True).stdout.split(
+        "\n"
+    )
+    rows = [line.replace("'", "").replace(",", "").replace("|", " ").split() for line in lines if line.strip()]
+    if len(rows) != len(words):
+        raise SystemExit(f"espeak-ng wrote {len(rows)} lines for {len(words)} words; report this version of it")
+    return dict(zip(words, rows, strict=True))
 
 
 def _log(work: Path, at: Progress, **values: float) -> None:
@@ -398,10 +432,11 @@ def learning_curve(log: Path, picture: Path) -> None:
     left.set(xlabel="thousand clips", ylabel="loss", yscale="log")
     left.legend()
     checks = [line for line in lines if "wer" in line]
-    for name, label in (("wer", "decoder"), ("wer_ctc", "encoder's CTC")):
-        right.plot([c["clips"] / 1e3 for c in checks], [c[name] for c in checks], marker=".", label=label)
+    for name, label in (("wer", "words, decoder"), ("sound_error", "sounds, encoder")):
+        found = [c for c in checks if name in c]
+        right.plot([c["clips"] / 1e3 for c in found], [c[name] for c in found], marker=".", label=label)
     right.axhline(0.15, color="grey", lw=0.8, ls="--")
-    right.set(xlabel="thousand clips", ylabel="word error rate, three unseen voices", ylim=(0, 1.05))
+    right.set(xlabel="thousand clips", ylabel="error rate, three unseen voices", ylim=(0, 1.05))
     right.legend()
     figure.savefig(picture, dpi=110)
 
