@@ -51,8 +51,11 @@ def list_models(console: Console) -> None:
         origin = f"{model.engine or 'no engine opens this form'}, {model.source} {model.revision[:12]}"
         _row(table, model.name, model.kind, _mb(size), state, hashes, model.licence, origin)
     console.print(table)
+    for model in here:
+        if _state(model) == "damaged":
+            console.print(f"[red]damaged[/red]  {model.name}: {mend(model)}", highlight=False, soft_wrap=True)
     for error in spoiled():
-        console.print(f"[red]wrong[/red]  {error}", highlight=False, soft_wrap=True)
+        console.print(f"[red]wrong[/red]  {escape(str(error))}", highlight=False, soft_wrap=True)
     more = _table(console, "To be pulled: edgeapp models pull NAME", "from")
     names = {model.name for model in here}
     for source in sources.values():
@@ -212,8 +215,8 @@ def _state(model: Model) -> str:
     try:
         sizes = [(folder_of(model) / each.path).stat().st_size for each in model.files]
     except OSError:
-        return f"damaged: {mend(model)}"
-    return "here" if sizes == [each.size for each in model.files] else f"damaged: {mend(model)}"
+        return "damaged"
+    return "here" if sizes == [each.size for each in model.files] else "damaged"
 
 
 def _roles(name: str) -> list[str]:

@@ -27,8 +27,8 @@ from edgeapp.models.verify import sha256_of, verify
 _PROBE: Final = """
 import importlib.metadata as m, importlib.util as u, json, sys
 def version(n):
-    names = m.packages_distributions().get(n, [n])
-    return m.version(names[0])
+    try: return m.version(n)
+    except m.PackageNotFoundError: return m.version(m.packages_distributions()[n][0])
 print(json.dumps({n: version(n) for n in sys.argv[1:] if u.find_spec(n)}))
 """
 _CTRANSLATE2: Final = "from ctranslate2.converters.transformers import main; main()"
