@@ -1,7 +1,8 @@
-"""The one command before a commit, and what CI runs: `python3 scripts/check.py [--quick]`.
+"""The one command before a commit, and what CI runs: `python3 scripts/check.py [--quick] [--no-train]`.
 
 Prepares .venv, installs the Debian packages that tests with real parts need (when it may), then format, lint, types,
-function length and tests. `--quick` leaves out the tests with real parts.
+function length, manifest and tests; then prepares .venv-train and runs every training script on a toy. `--quick` leaves out
+the tests with real parts and the training, `--no-train` only the training.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ FUNCTION_LINES_MAX = 70
 
 def main() -> None:
     """Run every check; exits with the first that fails."""
+    unknown = set(sys.argv[1:]) - {"--quick", "--no-train"}
+    if unknown:
+        sys.exit(f"usage: python3 scripts/check.py [--quick] [--no-train]; there is no {min(unknown)}")
     quick = "--quick" in sys.argv[1:]
     run([sys.executable, "scripts/setup_venv.py", "dev"])
     debian_packages()
@@ -28,7 +32,11 @@ def main() -> None:
     run([str(PYTHON), "-m", "ruff", "check", "--quiet", "."])
     run([str(PYTHON), "-m", "mypy"])
     long_functions()
+    run([str(PYTHON), "scripts/make_manifest.py", "--check"])
     run([str(PYTHON), "-m", "pytest", *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
+    if not quick and "--no-train" not in sys.argv[1:]:
+        run([sys.executable, "scripts/setup_venv.py", "train"])
+        run([str(PYTHON), "-m", "pytest", "-o", "faulthandler_timeout=400", "-m", "train", "tests/train"])
 
 
 def run(command: list[str]) -> None:
