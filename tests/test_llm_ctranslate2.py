@@ -234,6 +234,20 @@ def _other_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(parsed))
 
 
+def _smaller_tokenizer(folder: Path) -> None:
+    """One whose tokens are only the first of the model's."""
+    parsed = json.loads((folder / "tokenizer.json").read_text())
+    vocab = parsed["model"]["vocab"]
+    longest = max(vocab, key=lambda token: vocab[token])
+    del vocab[longest]
+    parsed["model"]["merges"] = [
+        merge
+        for merge in parsed["model"]["merges"]
+        if "".join(merge if isinstance(merge, list) else merge.split()) != longest
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(parsed))
+
+
 def _unknown_key(folder: Path) -> None:
     (folder / "chat.json").write_text(json.dumps({**_kiosk(), "sytem_open": "<sys>"}))
 
@@ -252,6 +266,8 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights are a text": (lambda folder: (folder / "model.bin").write_text("<html>404</html>" * 99), "cannot load"),
     "tokenizer is a text": (lambda folder: (folder / "tokenizer.json").write_text("<html>"), "not a tokenizer"),
     "tokenizer of another": (_other_tokenizer, "does not belong to this model"),
+    "tokenizer of a smaller one": (_smaller_tokenizer, "does not belong to this model"),
+    "no vocabulary": (lambda folder: (folder / "vocabulary.json").unlink(), "vocabulary.json is missing"),
     "vocabulary is a text": (lambda folder: (folder / "vocabulary.json").write_text("{"), "not a list of tokens"),
     "chat is a list": (lambda folder: (folder / "chat.json").write_text("[]"), "not a chat format"),
     "chat with a slip": (_unknown_key, "unknown key 'sytem_open'"),
@@ -297,3 +313,16 @@ async def test_facts_that_fill_the_context_are_said(folder: Path) -> None:
         with pytest.raises(BackendError, match="leaves no room"):
             await llm(replace(PROMPT, system="hex bolt: 4 euros\n" * 20))
         assert await text_of(llm, replace(PROMPT, max_tokens=20))
+
+
+@pytest.mark.parametrize("padding", ["<extra_id_0>", "madeupword0000", "real"])
+def test_rows_of_padding_are_no_tokens(tmp_path: Path, padding: str) -> None:
+    import tokenizers
+
+    tokens = tiny_llama.vocabulary(tiny_llama.write_tokenizer(tmp_path))
+    (tmp_path / "vocabulary.txt").write_text("\n".join([*tokens, padding]) + "\n", encoding="utf-8")
+    if padding == "real":
+        with pytest.raises(ConfigError, match="does not belong"):
+            llm_ctranslate2._read_tokenizer(tokenizers, tmp_path)
+    else:
+        assert llm_ctranslate2._read_tokenizer(tokenizers, tmp_path).get_vocab_size() == len(tokens)

@@ -15,6 +15,7 @@ Model files are trusted input: check their hashes (`edgeapp models verify`) befo
 from __future__ import annotations
 
 import atexit
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields, replace
@@ -31,6 +32,9 @@ from edgeapp.core.stream import Stream
 
 _CHARACTERS_PER_TOKEN: Final = 16
 """No text of this many characters for each token of context can fit: it is refused before it is tokenised."""
+
+_PADDING: Final = re.compile(r"<extra_id_\d+>|madeupword\d+")
+"""What CTranslate2's converter calls rows of the embedding that stand for no token."""
 
 _TAIL_TOKENS: Final = 4
 """How many tokens before the reply are decoded with it, so that its first space is right."""
@@ -116,6 +120,8 @@ class CTranslate2Llm:
             async with aclosing(self._bite(head, rest + made, most, label, keep=keep)) as ids:
                 async for token_id in ids:
                     token = self._tokenizer.id_to_token(token_id)
+                    if token is None:
+                        raise BackendError(f"the model said token {token_id}, which stands for nothing")
                     if token in self._chat.ends:
                         ended = True
                         continue
@@ -284,19 +290,32 @@ def _read_tokenizer(tokenizers: Any, folder: Path) -> Any:
         tokenizer = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the package raises bare Exception for every malformed file
         raise ConfigError(f"{file} is not a tokenizer: {error}; pull the model again") from error
-    vocabulary = folder / "vocabulary.json"
-    if vocabulary.is_file():
-        try:
-            tokens = msgspec.json.decode(vocabulary.read_bytes(), type=list[str])
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{vocabulary} is not a list of tokens: {error}; pull the model again") from error
-        size = tokenizer.get_vocab_size(with_added_tokens=True)
-        if size > len(tokens) or any(tokenizer.id_to_token(n) != tokens[n] for n in range(size)):
-            raise ConfigError(
-                f"{file} does not belong to this model: its {size} tokens are not the model's {len(tokens)}; "
-                "pull the model again"
-            )
+    tokens = _vocabulary(folder)
+    size = tokenizer.get_vocab_size(with_added_tokens=True)
+    same = size <= len(tokens) and all(tokenizer.id_to_token(n) == tokens[n] for n in range(size))
+    if not same or not all(_PADDING.fullmatch(token) for token in tokens[size:]):
+        raise ConfigError(
+            f"{file} does not belong to this model: its {size} tokens are not the model's {len(tokens)}; "
+            "pull or convert the model again"
+        )
     return tokenizer
+
+
+def _vocabulary(folder: Path) -> list[str]:
+    """The model's tokens by id, from either of the files that CTranslate2 reads."""
+    for name in ("vocabulary.json", "vocabulary.txt"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            if name.endswith(".txt"):
+                return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            return msgspec.json.decode(file.read_bytes(), type=list[str])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not a list of tokens: {error}; pull the model again") from error
+    raise ConfigError(
+        f"{folder} is not a CTranslate2 language model: vocabulary.json is missing; pull or convert it again"
+    )
 
 
 def _read_chat(folder: Path, tokenizer: Any) -> ChatFormat:
