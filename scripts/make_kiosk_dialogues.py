@@ -1,11 +1,12 @@
 """Make kiosk dialogues: random shop facts, then many questions about them and the right answers.
 
     python scripts/make_kiosk_dialogues.py --seed 1 --dialogues 3            # read a few
-    python scripts/make_kiosk_dialogues.py --split test --dialogues 500 --out test.jsonl
+    python scripts/make_kiosk_dialogues.py --split held_both --dialogues 500 --out test.jsonl
+    python scripts/make_kiosk_dialogues.py --smoke
 
 The facts are drawn anew for every dialogue, so a model can only read them. Held out of training, by hash or by list:
-a tenth of all item names and all nouns of `HELD_NOUNS`, a tenth of all prices, stock counts and times, and the
-phrasings of `HELD_PHRASINGS`. What a word means is in `kiosk_phrasings.py`.
+a tenth of all item names and all nouns of `HELD_NOUNS`, a tenth of all prices, stock counts and times, some sensors and
+their places, and the phrasings of `DEV_PHRASINGS` and `HELD_PHRASINGS`. What a word means is in `kiosk_phrasings.py`.
 """
 
 import argparse
@@ -14,11 +15,13 @@ import random
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kiosk_phrasings import (
     ADJECTIVES,
+    DEV_PHRASINGS,
+    FILLERS,
     HELD_ADJECTIVES,
     HELD_NOUNS,
     HELD_OFF_TOPIC,
@@ -28,16 +31,32 @@ from kiosk_phrasings import (
     OFF_TOPIC,
     PHRASINGS,
     QUANTITIES,
+    SERVICES,
     SHOP_KINDS,
     SMALL_TALK,
     TAILS,
 )
 
 from edgeapp.core.events import Prompt
-from edgeapp.voice.content import DAYS, ZONES, Content, Hours, Item, QcCounts, facts, hours_text, price_text, stock_text
+from edgeapp.voice.content import (
+    DAYS,
+    ZONES,
+    Content,
+    Hours,
+    Item,
+    QcCounts,
+    Tool,
+    facts,
+    hours_text,
+    price_text,
+    stock_text,
+    tool_call,
+)
+from edgeapp.voice.relevance import FACTS_MOST, relevant
 
 UNKNOWN = "I am sorry, I do not know that."
 CANNOT = "I am sorry, I can not help with that."
+HISTORY_TURNS = 2  # as the kiosk keeps them
 WHICH_DAY = "Which day do you mean?"
 ONSETS = (
     *"bcdfghjklmnpqrstvwyz",
@@ -75,7 +94,12 @@ CORNERS = (
     "door",
     "paint corner",
 )
-PLACES = ("line", "oven", "belt", "press", "motor", "spindle", "tank", "room", "window", "camera", "pump", "robot")
+PLACES = (
+    "line", "oven", "belt", "press", "motor", "spindle", "tank", "room", "window", "camera", "pump", "robot", "dryer",
+    "chamber", "gearbox", "conveyor", "cabinet", "mixer", "engine", "battery", "floor", "hall", "machine", "loader",
+)  # fmt: skip
+HELD_PLACES = ("furnace", "boiler", "feeder", "lathe bed", "compressor", "cooler", "gripper", "silo")
+HELD_QUANTITIES = ("torque", "flow", "fill level", "water pressure")
 ITEM_INTENTS = ("where", "price", "in_stock", "how_many")
 QC_INTENTS = ("qc_failed", "qc_passed", "qc_not_inspected")
 
@@ -105,27 +129,50 @@ class Dialogue:
         turn = self.turns[number]
         return Prompt(facts(self.content), said, turn.question, turn.opener)
 
+    def asked(self, number: int, most: int = FACTS_MOST) -> Prompt:
+        """The prompt of turn `number` as the kiosk asks: the facts it is about, the last `HISTORY_TURNS` turns."""
+        prompt = self.prompt(number)
+        before = " ".join(prompt.turns[-1]) if prompt.turns else ""
+        system = relevant(prompt.system, prompt.question, most, before)
+        return replace(prompt, system=system, turns=prompt.turns[-HISTORY_TURNS:])
+
 
 @dataclass(frozen=True)
 class Plan:
     """How hard the dialogues are, and which words and numbers they may use."""
 
     items: tuple[int, int] = (3, 9)
-    days: tuple[int, int] = (5, 7)
-    zones: tuple[int, int] = (5, 8)
+    days: tuple[int, int] = (3, 7)
+    zones: tuple[int, int] = (3, 8)
     turns: tuple[int, int] = (8, 14)
     held_names: bool = False  # names and numbers that training never saw
-    held_phrasings: bool = False
+    phrasings: str = "train"  # or "dev", or "held"
+    absent: float = 0.25  # of the questions about an item: one that the shop does not have,
+    near: float = 0.6  # and of these: one that shares a word with what it has
+    gone: float = 0.15  # of the items: one of place, price and stock is not known
     noise: bool = True  # dropped words, fillers, openers, stale answers
 
 
-TRAIN = Plan()
+TRAIN = Plan(absent=0.35, near=0.75, gone=0.3)  # what is not there is the harder half
 TEST_PLANS = {
     "known": Plan(noise=False),
     "held_names": Plan(noise=False, held_names=True),
-    "held_phrasings": Plan(noise=False, held_phrasings=True),
-    "held_both": Plan(noise=False, held_names=True, held_phrasings=True),
+    "held_phrasings": Plan(noise=False, phrasings="held"),
+    "held_both": Plan(noise=False, held_names=True, phrasings="held"),
 }
+DEV_PLANS = {  # what may be looked at while the data is made; see `kiosk_phrasings`
+    "known": TEST_PLANS["known"],
+    "held_names": TEST_PLANS["held_names"],
+    "dev_phrasings": Plan(noise=False, phrasings="dev"),
+}
+
+
+def scene(dialogue: Dialogue, first: int, last: int) -> str:
+    """The facts that the turns `first` to `last` (not included) are about, as one prompt: what they need, and what is near."""
+    asked = [dialogue.asked(number).system.split("\n\n") for number in range(first, last)]
+    wanted = {line for fixed, _ in asked for line in fixed.split("\n")}
+    fixed, _, live = facts(dialogue.content).partition("\n\n")
+    return "\n".join(line for line in fixed.split("\n") if line in wanted) + "\n\n" + live
 
 
 def make_dialogue(rng: random.Random, plan: Plan = TRAIN) -> Dialogue:
@@ -155,7 +202,40 @@ def make_content(rng: random.Random, plan: Plan = TRAIN) -> Content:
         hours={day: _make_hours(rng, plan) for day in days},
         zones={zone: _zone_text(rng, plan) for zone in zones},
         qc=QcCounts(*counts) if rng.random() < 0.9 else None,
+        tools=_make_tools(rng, plan),
     )
+
+
+def _make_tools(rng: random.Random, plan: Plan) -> tuple[Tool, ...]:
+    """What this kiosk may call: a few sensors, which share words with each other, and some of the services."""
+    sensors: list[Tool] = []
+    for _ in range(rng.choice((0, 1, 2, 3, 4, 5))):
+        quantity, place = _quantity_and_place(rng, plan)
+        if sensors and rng.random() < 0.5:
+            known = rng.choice(sensors).arguments
+            quantity, place = rng.choice(((quantity, known["place"]), (known["quantity"], place)))
+        sensor = _sensor(quantity, place)
+        if sensor not in sensors:
+            sensors.append(sensor)
+    services = [Tool(about, name) for name, about in SERVICES.items() if rng.random() < 0.5]
+    return (*sensors, *services)
+
+
+def _sensor(quantity: str, place: str) -> Tool:
+    return Tool(f"the {quantity} of the {place}", "read_sensor", {"quantity": quantity, "place": place})
+
+
+def _quantity_and_place(rng: random.Random, plan: Plan) -> tuple[str, str]:
+    quantity = rng.choice(HELD_QUANTITIES if plan.held_names and rng.random() < 0.5 else QUANTITIES)
+    while True:
+        kind = rng.random()
+        place = rng.choice(HELD_PLACES if plan.held_names else PLACES)
+        if kind > 0.7:
+            place = make_word(rng)
+        elif kind > 0.4:
+            place = f"{rng.choice(ADJECTIVES)} {place}"
+        if kind <= 0.4 or _held(place) == plan.held_names:
+            return quantity, place
 
 
 def make_word(rng: random.Random) -> str:
@@ -220,29 +300,24 @@ def _qc_answer(qc: QcCounts | None, intent: str) -> str:
     return f"Parts {verdict} today, {count}."
 
 
-def tool_call(name: str, **arguments: str) -> str:
-    """The one text form of a structured tool call."""
-    return "<tool> " + json.dumps({"name": name, "arguments": arguments})
-
-
 def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -> tuple[Turn, Item | None]:
     roll = rng.random()
     if last is not None and roll < 0.10:
         intent = rng.choice(ITEM_INTENTS)
         answer = _item_answer(last, intent)
-        return _finish(rng, plan, f"it_{intent}", {}, answer, answer == UNKNOWN), last
-    if roll < 0.60:
+        return _finish(rng, plan, f"it_{intent}", {}, answer, answer == UNKNOWN), last if answer != UNKNOWN else None
+    if roll < 0.53:
         return _item_turn(rng, plan, content)
-    if roll < 0.75:
+    if roll < 0.65:
         intent = rng.choice(("opens", "opens", "closes", "closes", "hours", "open_on"))
         day = rng.choice(tuple(content.hours) or DAYS) if rng.random() < 0.7 else rng.choice(DAYS)
         answer = answers(content, intent, day)
         return _finish(rng, plan, intent, {"day": day}, answer, answer == UNKNOWN), None
-    if roll < 0.83:
+    if roll < 0.72:
         zone = rng.choice(tuple(content.zones) or ZONES) if rng.random() < 0.7 else rng.choice(ZONES)
         answer = answers(content, "zone", zone)
         return _finish(rng, plan, "zone", {"zone": zone}, answer, answer == UNKNOWN), None
-    if roll < 0.88:
+    if roll < 0.78:
         intent = rng.choice(QC_INTENTS)
         answer = answers(content, intent, "")
         if content.qc and plan.noise and rng.random() < 0.15:
@@ -254,29 +329,32 @@ def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -
 def _item_turn(rng: random.Random, plan: Plan, content: Content) -> tuple[Turn, Item | None]:
     intent = rng.choice(ITEM_INTENTS)
     item = rng.choice(content.items)
-    if rng.random() < 0.78:
+    if plan.noise and rng.random() < 0.1:
+        lacking = [(one, each) for one in content.items for each in ITEM_INTENTS if _item_answer(one, each) == UNKNOWN]
+        item, intent = rng.choice(lacking) if lacking else (item, intent)
+    if rng.random() >= plan.absent:
         name, known = item.name, item
     else:
         names = [other.name for other in content.items]
-        name = _similar_name(rng, plan, names) if rng.random() < 0.4 else make_name(rng, plan)
+        name = _similar_name(rng, plan, names) if rng.random() < plan.near else make_name(rng, plan)
         if name in names:
             return _item_turn(rng, plan, content)
         known = None
     answer = _item_answer(known, intent)
     asked = name + "s" if intent == "how_many" and not name.endswith("s") and rng.random() < 0.35 else name
-    return _finish(rng, plan, intent, {"item": asked}, answer, answer == UNKNOWN), known
+    return _finish(rng, plan, intent, {"item": asked}, answer, answer == UNKNOWN), known if answer != UNKNOWN else None
 
 
 def _other_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
     roll = rng.random()
-    if roll < 0.33:
-        question = rng.choice(HELD_OFF_TOPIC if plan.held_phrasings else OFF_TOPIC)
-        if not plan.held_phrasings and rng.random() < 0.5:
+    if roll < 0.24:
+        question = rng.choice(OFF_TOPIC if plan.phrasings == "train" else HELD_OFF_TOPIC)
+        if plan.phrasings == "train" and rng.random() < 0.5:
             question = rng.choice(OFF_TOPIC_FORMS).format(rng.choice((rng.choice(NOUNS), make_word(rng))))
         return Turn("off_topic", expand(rng, question), CANNOT, absent=True)
-    if roll < 0.70:
-        return _tool_turn(rng, plan)
-    if roll < 0.76:
+    if roll < 0.72:
+        return _tool_turn(rng, plan, content)
+    if roll < 0.78:
         return _finish(rng, plan, "which_day", {}, WHICH_DAY, False)
     intent = rng.choice(tuple(SMALL_TALK))
     return _finish(rng, plan, intent, {}, SMALL_TALK[intent].format(name=content.name), False)
@@ -290,16 +368,25 @@ OFF_TOPIC_FORMS = (
 )  # fmt: skip
 
 
-def _tool_turn(rng: random.Random, plan: Plan) -> Turn:
-    roll = rng.random()
-    if roll < 0.7:
-        place = rng.choice(PLACES)
-        quantity = rng.choice(QUANTITIES)
-        call = tool_call("read_sensor", quantity=quantity, place=place)
-        return _finish(rng, plan, "sensor", {"quantity": quantity, "place": place}, call, False)
-    if roll < 0.85:
-        return _finish(rng, plan, "time", {}, tool_call("get_time"), False)
-    return _finish(rng, plan, "staff", {}, tool_call("call_staff"), False)
+def _tool_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
+    """A question for live data or a service: the call that the prompt offers, or that it is not known."""
+    offered = {tool.name: tool for tool in content.tools}
+    if rng.random() < 0.3:
+        services = [name for name in SERVICES if name in offered]
+        name = rng.choice(services if services and rng.random() < 0.6 else tuple(SERVICES))
+        answer = tool_call(offered[name]) if name in offered else CANNOT
+        return _finish(rng, plan, name, {}, answer, answer == CANNOT)
+    sensors = [tool for tool in content.tools if tool.arguments]
+    if sensors and rng.random() < 0.75:
+        asked = rng.choice(sensors)
+    else:
+        quantity, place = _quantity_and_place(rng, plan)
+        if sensors and rng.random() < 0.6:
+            near = rng.choice(sensors).arguments
+            quantity, place = rng.choice(((quantity, near["place"]), (near["quantity"], place)))
+        asked = _sensor(quantity, place)
+    answer = tool_call(asked) if asked in sensors else UNKNOWN
+    return _finish(rng, plan, "sensor", dict(asked.arguments), answer, answer == UNKNOWN)
 
 
 def _stale(rng: random.Random, plan: Plan, intent: str) -> Turn:
@@ -310,8 +397,7 @@ def _stale(rng: random.Random, plan: Plan, intent: str) -> Turn:
 
 
 def _finish(rng: random.Random, plan: Plan, intent: str, slots: dict[str, str], answer: str, absent: bool) -> Turn:
-    forms = HELD_PHRASINGS[intent] if plan.held_phrasings and intent in HELD_PHRASINGS else PHRASINGS[intent]
-    question = expand(rng, rng.choice(forms)).format(**slots)
+    question = _phrase(rng, plan, intent).format(**slots)
     if not plan.noise:
         return Turn(intent, question, answer, absent)
     if intent not in SMALL_TALK:
@@ -323,6 +409,38 @@ def _finish(rng: random.Random, plan: Plan, intent: str, slots: dict[str, str], 
         question = _drop_words(rng, question)
     opener = rng.choice(("Let me see.", "One moment.", "Let me check that.")) if rng.random() < 0.03 else ""
     return Turn(intent, " ".join(question.split()), answer, absent, opener)
+
+
+def _phrase(rng: random.Random, plan: Plan, intent: str) -> str:
+    """One sentence with its slots still open, never one of another split, be it only with other articles."""
+    if plan.phrasings != "train":
+        table = DEV_PHRASINGS if plan.phrasings == "dev" else HELD_PHRASINGS
+        return expand(rng, rng.choice(table.get(intent, PHRASINGS[intent])))
+    while True:
+        form = expand(rng, rng.choice(PHRASINGS[intent]))
+        if plan.noise and intent not in SMALL_TALK and rng.random() < 0.2:
+            form = _fill(rng, form)
+        if bare(form) not in _KEPT_BACK:
+            return form
+
+
+def _fill(rng: random.Random, form: str) -> str:
+    """Put words that change nothing anywhere but right before or inside a slot."""
+    words = form.split()
+    places = [place for place in range(len(words) + 1) if place == len(words) or not words[place].startswith("{")]
+    words.insert(rng.choice(places), rng.choice(FILLERS))
+    return " ".join(words)
+
+
+def bare(form: str) -> str:
+    """A sentence without its articles and courtesies: what tells two phrasings apart."""
+    articles = {"the", "a", "an", "your", "any", "some", "my", "one", "please", "and", "so", "okay"}
+    return " ".join(word for word in form.split() if word not in articles)
+
+
+_KEPT_BACK = frozenset(
+    bare(form) for table in (DEV_PHRASINGS, HELD_PHRASINGS) for forms in table.values() for form in forms
+)
 
 
 def _drop_words(rng: random.Random, question: str) -> str:
@@ -353,7 +471,7 @@ def _similar_name(rng: random.Random, plan: Plan, names: list[str]) -> str:
 
 def _make_item(rng: random.Random, plan: Plan, name: str) -> Item:
     stock = 0 if rng.random() < 0.12 else _number(rng, 1, rng.choice((20, 99, 99, 999)), plan)
-    gone = rng.randrange(3) if rng.random() < 0.08 else 3
+    gone = rng.randrange(3) if rng.random() < plan.gone else 3
     return Item(
         name,
         None if gone == 0 else _price_cents(rng, plan),
@@ -428,15 +546,39 @@ def dialogues(seed: int, count: int, plan: Plan) -> Iterator[Dialogue]:
         yield make_dialogue(random.Random(f"{seed}/{number}"), plan)
 
 
+def smoke() -> None:
+    """Raise SystemExit if an answer can not be read in its prompt more often than one in fifty times."""
+    for name, plan in {"train": TRAIN, **TEST_PLANS, **DEV_PLANS}.items():
+        found = [
+            is_readable(dialogue.asked(number).system, turn)
+            for dialogue in dialogues(5, 20, plan)
+            for number, turn in enumerate(dialogue.turns)
+            if not turn.absent and turn.learn and turn.intent not in SMALL_TALK and turn.intent != "which_day"
+        ]
+        print(f"{name}: {sum(found)} of {len(found)} known answers stand in their prompts")
+        if sum(found) < 0.98 * len(found):
+            raise SystemExit(f"{name}: too many answers are not in the prompt; see edgeapp/voice/relevance.py")
+
+
+def is_readable(system: str, turn: Turn) -> bool:
+    """Does the line that the answer repeats stand among the facts?"""
+    line = re.sub(r"^(The|On|At the) |\.$", "", turn.answer)
+    return line.lower() in system.lower()
+
+
 def main() -> None:
     """Write dialogues as JSON lines: the facts and every turn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dialogues", type=int, default=3)
-    parser.add_argument("--split", choices=("train", *TEST_PLANS), default="train")
+    parser.add_argument("--split", choices=("train", *TEST_PLANS, "dev_phrasings"), default="train")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--smoke", action="store_true", help="make a few of every split and check what they say")
     options = parser.parse_args()
-    plan = TRAIN if options.split == "train" else TEST_PLANS[options.split]
+    if options.smoke:
+        smoke()
+        return
+    plan = ({"train": TRAIN} | TEST_PLANS | DEV_PLANS)[options.split]
     lines = []
     for dialogue in dialogues(options.seed, options.dialogues, plan):
         turns = [{"intent": t.intent, "question": t.question, "answer": t.answer} for t in dialogue.turns]

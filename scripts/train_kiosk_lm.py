@@ -2,7 +2,7 @@
 
     python scripts/train_kiosk_lm.py --work /tmp/kiosk-lm --minutes 90       # train, or go on where it stopped
     python scripts/train_kiosk_lm.py --work /tmp/kiosk-lm --export models/kiosk-lm
-    python scripts/train_kiosk_lm.py --smoke                                 # everything once, under a minute
+    python scripts/train_kiosk_lm.py --smoke                                 # everything once, in seconds
 
 A Llama-architecture model over a 2,048-token BPE. The dialogues are made while training runs (`make_kiosk_dialogues`),
 so nothing is seen twice. Only answers are learnt. First few facts, then more. Hidden matrices are trained by Muon
@@ -11,14 +11,13 @@ k only; the learning rate and the curriculum follow the tokens seen, or the minu
 """
 
 import argparse
-import itertools
 import json
 import math
 import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from make_kiosk_dialogues import TEST_PLANS, TRAIN, Dialogue, Plan, dialogues, make_dialogue
+from make_kiosk_dialogues import (
+    DEV_PLANS,
+    HISTORY_TURNS,
+    TRAIN,
+    Dialogue,
+    Plan,
+    Turn,
+    dialogues,
+    make_dialogue,
+    scene,
+)
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -41,7 +50,9 @@ ROPE_BASE = 10000.0
 PHRASES = (  # one token each, so that the value stands right behind the name in a fact and in its answer
     *(f" {zone}" for zone in ZONES), " is at the", " is in stock,", " is sold out", ", open from", ", closed",
     " passed today,", " failed today,", " not inspected today,",
+    ' {"name": "', '", "arguments": {"', '", "arguments": {}}', '": "', '", "', '"}}',
 )  # fmt: skip
+FIRST = 4.0  # the first token decides between an answer, a call and "I do not know"; the rest is copying
 LOG_EVERY = 20  # steps
 CHECK_EVERY_S = 300  # seconds between checkpoints with accuracy on unseen dialogues
 
@@ -209,8 +220,8 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((turned * cos + torch.cat((-second, first), dim=-1) * sin, kept), dim=-1)
 
 
-def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
-    """A byte-level BPE learnt on training dialogues; numbers are cut into pieces of at most two digits."""
+def make_tokenizer(seed: int, vocab: int, count: int = 4000) -> Tokenizer:
+    """A byte-level BPE learnt on `count` training dialogues; numbers are cut into pieces of at most two digits."""
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r" ?\p{L}+| ?\p{N}{1,2}| ?[^\s\p{L}\p{N}]+|\s+")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -225,15 +236,15 @@ def make_tokenizer(seed: int, vocab: int) -> Tokenizer:
     )
     numbers = " ".join(f"{number} {number:02d}" for number in range(100))
     texts = [numbers] * 400 + [f"1{number:02d}" for number in range(100)] * 400
-    for dialogue in dialogues(seed, 4000, TRAIN):
+    for dialogue in dialogues(seed, count, TRAIN):
         texts += facts(dialogue.content).replace("\n", "\n ").split("\n")
         texts += [f" {text}" for turn in dialogue.turns for text in (turn.question, turn.answer)]
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(phrase, special=False, normalized=False) for phrase in PHRASES])
-    return _with_tool_as_text(tokenizer)
+    return with_tool_as_text(tokenizer)
 
 
-def _with_tool_as_text(tokenizer: Tokenizer) -> Tokenizer:
+def with_tool_as_text(tokenizer: Tokenizer) -> Tokenizer:
     """Keep `<tool>` in decoded replies: the trainer makes every token that it is given a skipped one."""
     table = json.loads(tokenizer.to_str())
     for token in table["added_tokens"]:
@@ -242,15 +253,16 @@ def _with_tool_as_text(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(table))
 
 
-def encode(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int], list[int]]:
-    """Token ids, and for each the token to learn after it (-100 where nothing is learnt)."""
-    start = Prompt(facts(dialogue.content), (), "")
-    head = render(start).removesuffix(USER + BOT)
-    parts = [(head, False)]
-    for turn in dialogue.turns:
+def encode(
+    tokenizer: Tokenizer, system: str, turns: Sequence[Turn], learn_from: int = 0
+) -> tuple[list[int], list[int]]:
+    """Token ids, and for each the token to learn after it (-100 where nothing is learnt: all but the last answers)."""
+    start = Prompt(system, (), "")
+    parts = [(render(start).removesuffix(USER + BOT), False)]
+    for number, turn in enumerate(turns):
         said = Prompt("", (), turn.question, turn.opener)
         parts.append((render(said).removeprefix(prefix(said)), False))
-        parts.append((f" {turn.answer}{END}", turn.learn))
+        parts.append((f" {turn.answer}{END}", turn.learn and number >= learn_from))
     pieces = tokenizer.encode_batch([text for text, _ in parts], add_special_tokens=False)
     ids = [token for piece in pieces for token in piece.ids]
     learn = [flag for piece, (_, flag) in zip(pieces, parts, strict=True) for flag in [flag] * len(piece.ids)]
@@ -258,15 +270,30 @@ def encode(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int], list[in
     return ids[:-1], targets
 
 
+def lessons(tokenizer: Tokenizer, rng: random.Random, dialogue: Dialogue) -> Iterator[tuple[list[int], list[int]]]:
+    """One dialogue as sequences: a few turns over the facts they are about, or one turn just as the kiosk asks it."""
+    first = 0
+    while first < len(dialogue.turns):
+        points_back = dialogue.turns[first].intent.startswith("it_")  # so the turn before belongs to it
+        if rng.random() < 0.7:
+            begin, last = first - points_back, min(first + rng.randint(3, 6), len(dialogue.turns))
+            yield encode(tokenizer, scene(dialogue, begin, last), dialogue.turns[begin:last])
+            first = last
+            continue
+        if dialogue.turns[first].learn:
+            past = min(first, rng.randint(1 if points_back else 0, HISTORY_TURNS))
+            system = dialogue.asked(first).system
+            yield encode(tokenizer, system, dialogue.turns[first - past : first + 1], learn_from=past)
+        first += 1
+
+
 def plan_at(tokens: float, rng: random.Random) -> Plan:
     """The curriculum: few facts first, so that looking up is found; then shops of full size among smaller ones."""
     if tokens < 0.6e6:
         return replace(TRAIN, items=(1, 4), days=(0, 3), zones=(0, 3), turns=(8, 12))
-    if tokens < 1.5e6:
-        return replace(TRAIN, items=(2, 5), days=(1, 5), zones=(1, 5))
-    if rng.random() < 0.4:
-        return replace(TRAIN, items=(1, 5), days=(0, 7), zones=(0, 8))
-    return replace(TRAIN, items=(3, 9))
+    if rng.random() < 0.3:
+        return replace(TRAIN, items=(1, 4), days=(0, 7), zones=(0, 8))
+    return replace(TRAIN, items=(3, 12))
 
 
 def batches(options: argparse.Namespace, at: Progress, tokenizer: Tokenizer) -> Iterator[tuple[Tensor, Tensor, int]]:
@@ -278,7 +305,7 @@ def batches(options: argparse.Namespace, at: Progress, tokenizer: Tokenizer) -> 
         size = min(options.batch, options.first_batch + tokens // 1000)
         pool: list[tuple[list[int], list[int]]] = []
         while sum(len(ids) for ids, _ in pool) < size * group:
-            pool.append(encode(tokenizer, make_dialogue(rng, plan_at(tokens / options.scale, rng))))
+            pool.extend(lessons(tokenizer, rng, make_dialogue(rng, plan_at(tokens / options.scale, rng))))
         pool.sort(key=lambda pair: len(pair[0]))  # little padding
         for rows in _cut(rng, pool, size)[step % group :]:
             count = sum(len(ids) for ids, _ in rows)
@@ -308,28 +335,36 @@ def _stack(rows: list[tuple[list[int], list[int]]]) -> tuple[Tensor, Tensor]:
 
 
 def loss_of(model: KioskLm, ids: Tensor, targets: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Mean cross entropy and share of right tokens, over answer tokens only."""
+    """Mean cross entropy and share of right tokens, over answer tokens only; an answer's first token counts `FIRST` times."""
     wanted = targets >= 0
+    first = wanted & ~F.pad(wanted, (1, 0))[:, :-1]
     logits = model.logits(model(ids, dtype)[wanted])
     right = (logits.argmax(-1) == targets[wanted]).float().mean()
-    return F.cross_entropy(logits, targets[wanted]), right
+    weights = 1 + (FIRST - 1) * first[wanted].float()
+    losses = F.cross_entropy(logits, targets[wanted], reduction="none")
+    return (losses * weights).sum() / weights.sum(), right
 
 
 @torch.no_grad()
-def whole_answers(model: KioskLm, tokenizer: Tokenizer, device: str, dtype: torch.dtype) -> dict[str, float]:
-    """Share of answers right to the last token, given the right beginning, per test plan."""
+def whole_answers(
+    model: KioskLm, tokenizer: Tokenizer, device: str, dtype: torch.dtype, count: int = 12
+) -> dict[str, float]:
+    """Share of answers right to the last token, given the right beginning, per plan; asked as the kiosk asks."""
     shares = {}
-    for name, plan in TEST_PLANS.items():
-        good = total = 0
-        for dialogue in dialogues(77, 12, plan):
-            ids, targets = encode(tokenizer, dialogue)
-            best = model.logits(model(torch.tensor([ids[:CONTEXT]]).to(device), dtype))[0].argmax(-1).tolist()
-            hits = [(want < 0, want == got) for want, got in zip(targets[:CONTEXT], best, strict=True)]
-            for skipped, run in itertools.groupby(hits, key=lambda hit: hit[0]):
-                if not skipped:
-                    total += 1
-                    good += all(hit for _, hit in run)
-        shares[name] = good / total
+    for name, plan in DEV_PLANS.items():
+        rows = []
+        for dialogue in dialogues(77, count, plan):
+            for number in range(len(dialogue.turns)):
+                past = max(0, number - HISTORY_TURNS)
+                turns = dialogue.turns[past : number + 1]
+                rows.append(encode(tokenizer, dialogue.asked(number).system, turns, len(turns) - 1))
+        rows.sort(key=lambda pair: len(pair[0]))
+        good = 0
+        for start in range(0, len(rows), 16):
+            ids, targets = (part.to(device) for part in _stack(rows[start : start + 16]))
+            hits = (model.logits(model(ids, dtype)).argmax(-1) == targets) | (targets < 0)
+            good += int(hits.all(dim=1).sum())
+        shares[name] = good / len(rows)
     return shares
 
 
@@ -401,14 +436,14 @@ def train(options: argparse.Namespace) -> None:
             _save(checkpoint, model, steppers, at)
             checked = time.monotonic()
     bar.close()
-    _log(work, at, **whole_answers(model, tokenizer, device, dtype))
+    _log(work, at, **whole_answers(model, tokenizer, device, dtype, 2 if options.smoke else 12))
     _save(checkpoint, model, steppers, at)
 
 
 def _tokenizer(work: Path, options: argparse.Namespace) -> Tokenizer:
     path = work / "tokenizer.json"
     if not path.exists():
-        make_tokenizer(options.seed, options.vocab).save(str(path))
+        make_tokenizer(options.seed, options.vocab, 200 if options.smoke else 4000).save(str(path))
     return Tokenizer.from_file(str(path))
 
 
@@ -435,22 +470,23 @@ def _save(path: Path, model: KioskLm, steppers: list[Any], at: Progress) -> None
 def _resume(path: Path, model: KioskLm, steppers: list[Any]) -> Progress:
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    for stepper, saved in zip(steppers, state["optimizers"], strict=True):
-        stepper.load_state_dict(saved)
+    if state["optimizers"]:  # a grown checkpoint (grow_kiosk_lm.py) begins with none
+        for stepper, saved in zip(steppers, state["optimizers"], strict=True):
+            stepper.load_state_dict(saved)
     return Progress(**state["progress"])
 
 
-def export(work: Path, out: Path) -> None:
-    """The last checkpoint as CTranslate2 int8, with its tokenizer and the learning curve."""
+def export(work: Path, out: Path, quantization: str | None = "int8") -> None:
+    """The last checkpoint for CTranslate2, with its tokenizer and the learning curve; no `quantization` is float32."""
     state = torch.load(work / "checkpoint.pt", weights_only=True, map_location="cpu")
-    tokenizer = _with_tool_as_text(Tokenizer.from_file(str(work / "tokenizer.json")))
+    tokenizer = with_tool_as_text(Tokenizer.from_file(str(work / "tokenizer.json")))
     out.mkdir(parents=True, exist_ok=True)
     spec = _specification(Shape(**state["shape"]), {key: value.numpy() for key, value in state["model"].items()})
     spec.register_vocabulary([tokenizer.id_to_token(number) for number in range(tokenizer.get_vocab_size())])
     spec.config.bos_token, spec.config.eos_token, spec.config.unk_token = BOS, END, PAD
     spec.config.layer_norm_epsilon = 1e-5
     spec.validate()
-    spec.optimize(quantization="int8")
+    spec.optimize(quantization=quantization)
     spec.save(str(out))
     tokenizer.save(str(out / "tokenizer.json"))
     learning_curve(work / "log.jsonl", out / "learning_curve.png")
@@ -492,8 +528,8 @@ def learning_curve(log: Path, picture: Path) -> None:
     steps = [line for line in lines if "loss" in line]
     left.plot([s["tokens"] / 1e6 for s in steps], [s["loss"] for s in steps], lw=0.8)
     left.set(xlabel="million tokens", ylabel="cross entropy of answer tokens", yscale="log")
-    checks = [line for line in lines if "known" in line]
-    for name in TEST_PLANS:
+    checks = [line for line in lines if "dev_phrasings" in line]
+    for name in DEV_PLANS:
         right.plot([c["tokens"] / 1e6 for c in checks], [c[name] for c in checks], marker=".", label=name)
     right.set(xlabel="million tokens", ylabel="whole answers right (given the right beginning)", ylim=(0, 1.02))
     right.legend()
@@ -505,6 +541,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, help="folder for the tokenizer, the checkpoint and the log")
     parser.add_argument("--export", type=Path, help="write the model of the last checkpoint here, train nothing")
+    parser.add_argument("--float-weights", action="store_true", help="export float32 instead of int8, to compare")
     parser.add_argument("--smoke", action="store_true", help="train a toy for a few steps and export it")
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--tokens", type=int, default=100_000_000)
@@ -525,14 +562,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             options.work = Path(folder)
             options.layers, options.hidden = 2, 128
-            options.tokens, options.batch = 40_000, 2048
+            options.tokens, options.batch = 10_000, 2048
             train(options)
             export(options.work, options.work / "model")
         return
     if options.work is None:
         parser.error("--work FOLDER says where the checkpoint is kept")
     if options.export:
-        export(options.work, options.export)
+        export(options.work, options.export, None if options.float_weights else "int8")
     else:
         train(options)
 

@@ -54,6 +54,24 @@ def test_facts_have_one_fixed_shape() -> None:
     ]
 
 
+def test_a_tools_line_holds_the_very_call_and_those_without_arguments_are_live() -> None:
+    offered = """
+[[tools]]
+about = "the temperature of the oven"
+name = "read_sensor"
+arguments = { quantity = "temperature", place = "oven" }
+[[tools]]
+about = "the time"
+name = "get_time"
+"""
+    lines = facts(parse_content(SMALL + offered)).splitlines()
+    assert lines[7:9] == [
+        'the temperature of the oven <tool> {"name": "read_sensor", "arguments": {"quantity": "temperature", "place": "oven"}}',
+        "",
+    ]
+    assert lines[-1] == 'the time <tool> {"name": "get_time", "arguments": {}}'
+
+
 @pytest.mark.parametrize(
     ("cents", "text"),
     [(1250, "12 euros 50"), (100, "1 euro"), (101, "1 euro 1"), (80, "80 cents"), (2000, "20 euros")],
@@ -107,6 +125,14 @@ def test_words_from_outside_can_not_open_a_turn() -> None:
         ("name = 'x'\n[[items]]\nname = 'a'\nstock = 1.5", "items[0].stock"),
         ("name = 'x'\n[[items]]\nname = 'a'\nwhere = 'attic'", "items[0].where is 'attic'"),
         ("name = 'x'\n[[items]]\nname = 'a'\n[[items]]\nname = 'A'", "items[1].name 'a' is there twice"),
+        ("name = 'x'\ntools = [3]", "tools[0] must be a table"),
+        ("name = 'x'\n[[tools]]\nabout = 'the time'", "tools[0] has the name None"),
+        ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'get time'", "tools[0] has the name 'get time'"),
+        ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'a'\narguments = { B = 'c' }", "tools[0] has the name 'B'"),
+        ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'a'\narguments = { b = 5 }", "tools[0].arguments.b is 5"),
+        ("name = 'x'\n[[tools]]\nabout = 7\nname = 'a'", "tools[0].about is 7"),
+        ("name = 'x'\n[[tools]]\nabout = 'it'\nname = 'a'\narguments = {a='b',c='d',e='f',g='h'}", "at most 3"),
+        ("name = 'x'\n" + "[[tools]]\nabout = 'it'\nname = 'a'\n" * 9, "tools has 9 entries"),
         ("name = 'x'\n[hours]\nmonday = ['18:00', '08:00']", "hours.monday"),
         ("name = 'x'\n[hours]\nmonday = ['8', '18']", "hours.monday"),
         ("name = 'x'\n[hours]\nmunday = 'closed'", "unknown key 'hours.munday'"),

@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 import make_kiosk_dialogues as make  # type: ignore[import-not-found]
-from kiosk_phrasings import HELD_NOUNS, HELD_PHRASINGS, PHRASINGS  # type: ignore[import-not-found]
+from kiosk_phrasings import DEV_PHRASINGS, HELD_NOUNS, HELD_PHRASINGS, PHRASINGS  # type: ignore[import-not-found]
 
-from edgeapp.voice.content import ZONES, Content, Hours, Item, QcCounts, facts
+from edgeapp.voice.content import ZONES, Content, Hours, Item, QcCounts, facts, tool_call
 from edgeapp.voice.prompt import prefix, render
 
 SHOP = Content(
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_dialogue() -> None:
 def test_every_phrasing_expands_to_plain_words() -> None:
     slots = {"item": "hammer", "day": "monday", "zone": ZONES[0], "quantity": "speed", "place": "belt"}
     rng = random.Random(5)
-    for table in (PHRASINGS, HELD_PHRASINGS):
+    for table in (PHRASINGS, DEV_PHRASINGS, HELD_PHRASINGS):
         for forms in table.values():
             for form in forms:
                 question = make.expand(rng, form).format(**slots)
@@ -71,8 +71,34 @@ def test_held_out_names_and_phrasings_are_disjoint_from_training() -> None:
     held = {item.name for d in make.dialogues(1, 300, make.TEST_PLANS["held_names"]) for item in d.content.items}
     assert not trained & held
     assert not {word for name in trained for word in name.split()} & set(HELD_NOUNS)
-    for intent, forms in HELD_PHRASINGS.items():
-        assert not set(forms) & set(PHRASINGS[intent])
+
+
+def test_no_kept_back_sentence_is_ever_trained_on_be_it_with_other_articles() -> None:
+    kept = {make.bare(form) for table in (DEV_PHRASINGS, HELD_PHRASINGS) for forms in table.values() for form in forms}
+    rng = random.Random(3)
+    for intent in PHRASINGS:
+        assert not {make.bare(make._phrase(rng, make.TRAIN, intent)) for _ in range(300)} & kept
+    assert not {form for forms in DEV_PHRASINGS.values() for form in forms} & {
+        form for forms in HELD_PHRASINGS.values() for form in forms
+    }
+
+
+def test_the_facts_that_the_kiosk_shows_hold_the_answer() -> None:
+    for name in ("held_names", "held_phrasings"):
+        known = [
+            make.is_readable(dialogue.asked(number).system, turn)
+            for dialogue in make.dialogues(8, 15, make.TEST_PLANS[name])
+            for number, turn in enumerate(dialogue.turns)
+            if not turn.absent and turn.intent in make.ITEM_INTENTS
+        ]
+        assert sum(known) >= 0.98 * len(known) > 0
+
+
+def test_a_call_is_the_answer_only_where_its_tool_is_offered() -> None:
+    for dialogue in make.dialogues(9, 60, make.TRAIN):
+        offered = {tool_call(tool) for tool in dialogue.content.tools}
+        for turn in dialogue.turns:
+            assert turn.answer in offered or not turn.answer.startswith("<tool>")
 
 
 def test_a_shop_may_be_nearly_empty() -> None:

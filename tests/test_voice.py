@@ -62,7 +62,7 @@ class Talk:
                 stt=stage("stt", hears),
                 llm=stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",)))),
                 tts=stage("tts", await engine(tts or fake.Options(kind="tts"))),
-                system=lambda question: f"facts for {question}",
+                system=lambda question, before: f"facts for {question}",
                 budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
                 sink=self.records.append,
                 hear=hears[0].hear,  # type: ignore[attr-defined]
@@ -216,11 +216,12 @@ def test_a_clause_without_sound_was_not_heard() -> None:
 
 
 @pytest.mark.parametrize("breaks", ["stalls", "fails"])
-async def test_a_reply_that_breaks_off_elsewhere_goes_on_here(breaks: str) -> None:
-    """The near edge says the first clause and falls silent; the device continues from what was already said."""
+@pytest.mark.parametrize("came", [1, 2, 4])
+async def test_a_reply_that_breaks_off_elsewhere_goes_on_here(breaks: str, came: int) -> None:
+    """The near edge says some words and falls silent; the device continues from the last clause that was spoken."""
 
     async def words() -> AsyncGenerator[str, None]:
-        for word in ("it", " is", " there,", " on"):
+        for word in ("it", " is", " there,", " on")[:came]:
             yield word
         if breaks == "fails":
             raise BackendError("connection reset")

@@ -57,9 +57,9 @@ async def open_conversation(
     voice = config.voice
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
 
-    def facts_of(question: str) -> str:
+    def facts_of(question: str, before: str = "") -> str:
         every = facts(live(content))
-        return relevant(every, question, voice.facts_per_question) if voice.facts_per_question else every
+        return relevant(every, question, voice.facts_per_question, before) if voice.facts_per_question else every
 
     shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
     budget = Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()})

@@ -4,14 +4,16 @@ The language model reads the facts, it does not remember them, so this file is t
 prices, stock, places and hours come from. `facts()` fixes the shape of a line; the model is trained on that shape.
 """
 
+import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 
 from edgeapp.core.events import ConfigError
+from edgeapp.voice.prompt import TOOL
 
 ZONES = (
     "front left", "front center", "front right", "side left", "side right", "rear left", "rear center", "rear right",
@@ -20,8 +22,11 @@ DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sun
 MAX_ITEMS = 20  # 20 items are about 450 tokens of facts; more would leave the model's context no room for the talk
 MAX_WORDS = 6  # of a name, a zone's contents or the shop's name
 MAX_COUNT = 99_999
+MAX_TOOLS = 8
+MAX_ARGUMENTS = 3  # of a tool
 
 _WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9' -]*")
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
 
 
@@ -53,14 +58,24 @@ class QcCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """Live data or a service that a reply may call. `about` says in plain words what it gives: 'the temperature of the oven'."""
+
+    about: str
+    name: str
+    arguments: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
-    """Everything one kiosk knows. Days and zones that are absent are not known."""
+    """Everything one kiosk knows. Days and zones that are absent are not known; a tool that is absent is not offered."""
 
     name: str
     items: tuple[Item, ...]
     hours: Mapping[str, Hours]
     zones: Mapping[str, str]
     qc: QcCounts | None
+    tools: tuple[Tool, ...] = ()
 
 
 def load_content(path: Path) -> Content:
@@ -80,7 +95,7 @@ def parse_content(text: str, source: str = "kiosk content") -> Content:
         table = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    _only(table, {"name", "items", "hours", "zones", "qc"}, source, "")
+    _only(table, {"name", "items", "hours", "zones", "qc", "tools"}, source, "")
     items = _list(table, "items", source)
     if len(items) > MAX_ITEMS:
         raise ConfigError(f"{source}: items has {len(items)} entries; list at most {MAX_ITEMS}")
@@ -95,6 +110,7 @@ def parse_content(text: str, source: str = "kiosk content") -> Content:
         hours=_hours(_table(table, "hours", source), source),
         zones=_zones(_table(table, "zones", source), source),
         qc=_qc(_table(table, "qc", source), source) if "qc" in table else None,
+        tools=_tools(_list(table, "tools", source), source),
     )
 
 
@@ -108,7 +124,8 @@ def facts(content: Content) -> str:
 
     A line says its fact in the very words of the answer, so that a small model only has to find it and read it out.
     What stands before the empty line is the same for every turn, so an engine may keep it resident (see
-    `edgeapp.voice.prompt.prefix`); what stands after it changes with the counts.
+    `edgeapp.voice.prompt.prefix`); what stands after it changes with the counts. A tool's line holds the very call; tools
+    without arguments are few and stand in the live part, which a question never loses (`edgeapp.voice.relevance`).
     """
     lines = [f"name: {content.name}"]
     lines += [line for item in content.items for line in _item_lines(item)]
@@ -119,7 +136,14 @@ def facts(content: Content) -> str:
         qc = content.qc
         counts = {"passed": qc.passed, "failed": qc.failed, "not inspected": qc.not_inspected}
         live = [f"parts {verdict} today, {count}" for verdict, count in counts.items()]
+    lines += [f"{tool.about} {tool_call(tool)}" for tool in content.tools if tool.arguments]
+    live += [f"{tool.about} {tool_call(tool)}" for tool in content.tools if not tool.arguments]
     return "\n".join(lines) + "\n\n" + "\n".join(live)
+
+
+def tool_call(tool: Tool) -> str:
+    """The one text form of a structured call: `<tool>` and a JSON object of a name and its arguments."""
+    return f"{TOOL} " + json.dumps({"name": tool.name, "arguments": dict(tool.arguments)})
 
 
 def price_text(price_cents: int) -> str:
@@ -211,6 +235,27 @@ def _qc(table: Mapping[str, object], source: str) -> QcCounts:
     _only(table, set(keys), source, "qc.")
     passed, failed, not_inspected = (_count(table, key, source, f"qc.{key}") for key in keys)
     return QcCounts(passed, failed, not_inspected)
+
+
+def _tools(entries: list[object], source: str) -> tuple[Tool, ...]:
+    if len(entries) > MAX_TOOLS:
+        raise ConfigError(f"{source}: tools has {len(entries)} entries; list at most {MAX_TOOLS}")
+    return tuple(_tool(entry, f"tools[{number}]", source) for number, entry in enumerate(entries))
+
+
+def _tool(entry: object, key: str, source: str) -> Tool:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{source}: {key} must be a table with about, name and arguments")
+    _only(entry, {"about", "name", "arguments"}, source, f"{key}.")
+    given = _table(entry, "arguments", source)
+    name = entry.get("name")
+    for word in (name, *given):
+        if not isinstance(word, str) or not _IDENTIFIER.fullmatch(word):
+            raise ConfigError(f"{source}: {key} has the name {word!r}; use small letters, digits and _")
+    if len(given) > MAX_ARGUMENTS:
+        raise ConfigError(f"{source}: {key}.arguments has {len(given)} entries; give at most {MAX_ARGUMENTS}")
+    arguments = {word: _words(given, word, source, f"{key}.arguments.{word}") for word in given}
+    return Tool(_words(entry, "about", source, f"{key}.about"), str(name), arguments)
 
 
 def _count(table: Mapping[str, object], key: str, source: str, name: str) -> int:

@@ -99,14 +99,14 @@ class Conversation:
         stt: Stage[Utterance, Transcript],
         llm: Stage[Prompt, Stream[str]],
         tts: Stage[Clause, Stream[Speech]],
-        system: Callable[[str], str],
+        system: Callable[[str, str], str],
         budget: Budget,
         sink: Sink,
         hear: Hear | None = None,
         rule: EndpointRule = EndpointRule(),
         manners: Manners = Manners(),
     ) -> None:
-        """`system` gives the facts to read for a question; `hear` is the recogniser's own, if it listens along."""
+        """`system` gives the facts to read for a question after the last exchange; `hear` is the recogniser's own, if it listens along."""
         self._vad, self._stt, self._llm, self._tts = vad, stt, llm, tts
         self._system, self._budget, self._sink = system, budget, sink
         self._hear, self._manners = hear, manners
@@ -249,9 +249,9 @@ class Conversation:
             await self._say(self._manners.not_understood, reply, of)
             await self._speaker.drained()
             return "not understood"
-        prompt = Prompt(
-            self._system(transcript.text), tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens
-        )
+        before = " ".join(self.history[-1]) if self.history else ""
+        system = self._system(transcript.text, before)
+        prompt = Prompt(system, tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens)
         if not await self._write_and_say(prompt, reply, of, resumed=False):
             said = " ".join(text for text, _ in reply.clauses)
             await self._write_and_say(replace(prompt, said=said), reply, of, resumed=True)
@@ -262,7 +262,7 @@ class Conversation:
 
     async def _write_and_say(self, prompt: Prompt, reply: _Reply, of: str, *, resumed: bool) -> bool:
         """Speak the reply clause by clause as it is written; False if it broke off elsewhere and can go on here."""
-        due_ns = reply.runs_out_ns if resumed else self._due_ns("llm", reply)
+        due_ns = reply.runs_out_ns if reply.clauses else self._due_ns("llm", reply)
         pieces = await self._llm(prompt, due_ns=due_ns, of=of, resumed=resumed)
         writing = True
         try:
@@ -271,7 +271,7 @@ class Conversation:
                 await self._say(clause, reply, of)
                 writing = True
         except BackendError:
-            if resumed or not writing or not reply.clauses or not self._llm.lends:
+            if resumed or not writing or not self._llm.lends:
                 raise
             return False
         finally:
