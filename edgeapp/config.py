@@ -118,6 +118,9 @@ class Rule(Section, frozen=True):
     defects: tuple[str, ...] = ("scratch", "dent", "stain", "missing_hole", "burr", "crack")
     part_score: float = 0.5
     defect_score: float = 0.25
+    defect_scores: dict[str, float] = {}
+    """A defect's own least score, by its label. The detector's `confidence` must not be above any of them."""
+
     version: str = "1"
 
 
@@ -199,6 +202,12 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
+            elif key == "defect_scores":
+                for label, score in value.items():
+                    if label not in getattr(section, "defects", ()):
+                        raise ConfigError(f"{source}: {full} names {label!r}, which is not among {name}defects")
+                    if not 0 <= score <= 1:
+                        raise ConfigError(f"{source}: {full}.{label} is {score:g}; give a number from 0 to 1")
             elif isinstance(value, int) and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value}; give a whole number from 0 to 1000000")
 

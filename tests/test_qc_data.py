@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-import make_qc_images  # type: ignore[import-not-found]
-import measure_qc  # type: ignore[import-not-found]
+import make_qc_images
+import qc_metrics
 
 from edgeapp.devices.parts import CLASS_NAMES
 
@@ -44,8 +45,8 @@ def test_the_same_command_writes_the_same_data_set(tmp_path: Path, monkeypatch: 
             number, *box = line.split()
             centre_x, centre_y, width, height = map(float, box)
             assert 0 <= int(number) < len(CLASS_NAMES)
-            assert 0 <= centre_x - width / 2 < centre_x + width / 2 <= 1
-            assert 0 <= centre_y - height / 2 < centre_y + height / 2 <= 1
+            assert -1e-6 <= centre_x - width / 2 < centre_x + width / 2 <= 1 + 1e-6
+            assert -1e-6 <= centre_y - height / 2 < centre_y + height / 2 <= 1 + 1e-6
     assert (tmp_path / "a" / "qc.yaml").read_text().startswith(f"path: {tmp_path / 'a'}\n")
 
 
@@ -57,9 +58,31 @@ def test_no_two_splits_share_a_picture_or_a_belt() -> None:
             assert np.abs(first[one].astype(int) - first[other]).mean() > 2
 
 
+def test_a_started_data_set_goes_on_and_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = written(tmp_path / "a", monkeypatch)
+    written(tmp_path / "b", monkeypatch)
+    lost = tmp_path / "b" / "truth" / "train" / "000002.json"
+    lost.unlink()
+    (tmp_path / "b" / "images" / "train" / "train-000002.jpg").write_bytes(b"cut")
+    assert written(tmp_path / "b", monkeypatch) == whole
+    monkeypatch.setattr(sys, "argv", ["make_qc_images.py", "--out", str(tmp_path / "b"), "--seed", "5"])
+    with pytest.raises(SystemExit, match="was begun with --seed 1"):
+        make_qc_images.main()
+
+
+def part(defective: bool, score: float = 0.9, **defects: float) -> Any:
+    return qc_metrics.Part(defective, score, defects)
+
+
 def test_a_missing_part_fails_safe_and_a_sound_part_passes() -> None:
-    parts = [(True, 0.9, 0.6), (True, 0.9, 0.1), (False, 0.9, 0.1), (False, 0.2, 0.0), (False, 0.9, 0.55)]
-    assert measure_qc.decide(parts, 0.5) == {
+    parts = [
+        part(True, dent=0.6),
+        part(True, dent=0.1),
+        part(False, dent=0.1),
+        part(False, 0.2),
+        part(False, dent=0.55),
+    ]
+    assert qc_metrics.decide(parts, {"dent": 0.5}) == {
         "recall": 0.5,
         "precision": 0.3333,
         "defective parts": 2,
@@ -69,6 +92,33 @@ def test_a_missing_part_fails_safe_and_a_sound_part_passes() -> None:
     }
 
 
-def test_the_threshold_is_the_one_that_separates() -> None:
-    parts = [(True, 0.9, 0.42), (True, 0.9, 0.8), (False, 0.9, 0.31), (False, 0.9, 0.0)]
-    assert measure_qc.choose_threshold(parts) in (0.35, 0.4)
+def test_each_class_gets_the_least_score_that_separates() -> None:
+    parts = [part(True, dent=0.42), part(True, burr=0.1), part(False, dent=0.31, burr=0.06), part(False)]
+    least = qc_metrics.choose(parts, ("dent", "burr"))
+    assert 0.31 < least["dent"] <= 0.42
+    assert 0.06 < least["burr"] <= 0.1
+
+
+def seen(boxes: list[tuple[int, ...]], scores: list[float], truth: list[tuple[int, ...]]) -> Any:
+    """Boxes and labels of class 0."""
+    return qc_metrics.Seen(
+        np.array(boxes, float).reshape(-1, 4),
+        np.array(scores),
+        np.zeros(len(boxes), np.intp),
+        np.array(truth, float).reshape(-1, 4),
+        np.zeros(len(truth), np.intp),
+    )
+
+
+def test_mean_precision_of_cases_worked_by_hand() -> None:
+    box, other = (0, 0, 10, 10), (50, 50, 60, 60)
+    perfect = qc_metrics.mean_precision([seen([box], [0.9], [box])], ["dent"])
+    assert (perfect["mAP50"], perfect["mAP50-95"]) == (pytest.approx(0.995, abs=0.006),) * 2
+    # Half of the labels are found, and first a wrong box: precision 0.5 up to recall 0.5, then nothing.
+    half = qc_metrics.mean_precision([seen([other, box], [0.9, 0.8], [box, (80, 80, 90, 90)])], ["dent"])
+    assert 0.2 < half["mAP50"] < 0.4
+    # The surer of two boxes on one label is right, the other is not, however well it lies.
+    large, loose = (0, 0, 100, 100), (0, 0, 100, 82)
+    assert qc_metrics.right(seen([loose, large], [0.9, 0.8], [large]))[:, 0].tolist() == [True, False]
+    # IoU 0.82: right at 0.50 to 0.80, wrong above.
+    assert qc_metrics.right(seen([loose], [0.9], [large]))[0].sum() == 7

@@ -30,6 +30,7 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
         defects=vision.rule.defects,
         part_score=vision.rule.part_score,
         defect_score=vision.rule.defect_score,
+        defect_scores=vision.rule.defect_scores,
         version=vision.rule.version,
     )
     settle()

@@ -27,6 +27,7 @@ from edgeapp.devices.line_view import (
     Look,
     Placed,
     SeenDefect,
+    SeenPart,
     draw_belt,
     random_look,
     take_picture,
@@ -44,6 +45,9 @@ PITCH_PX: Final = 420
 
 AHEAD: Final = 8
 """How many pictures are drawn ahead: 8 pictures of 307 kB."""
+
+DRAWS: Final = 6
+"""How often a part is drawn until the defect it was dealt shows in the picture; then it passes as a sound part."""
 
 MAX_PARTS: Final = 100_000
 """The truth about every part is kept (some hundred bytes each), so a run has a bound."""
@@ -129,17 +133,24 @@ class Conveyor:
 
     def _draw(self, number: int) -> tuple[NDArray[np.uint8], Part]:
         """Draw part `number` at the trigger; takes about 15 ms of one core, in the conveyor's thread."""
-        options = self.options
-        rng = np.random.default_rng([options.seed, 2, number])
+        dealt = _deal_defect(self.options, number)
+        for attempt in range(DRAWS):
+            pixels, seen = self._photograph(number, dealt, attempt)
+            if len(seen.defects) == len(dealt):
+                break
+        return pixels, Part(number, seen.kind, seen.box, seen.defects)
+
+    def _photograph(self, number: int, dealt: tuple[str, ...], attempt: int) -> tuple[NDArray[np.uint8], SeenPart]:
+        rng = np.random.default_rng([self.options.seed, 2, number, attempt])
         kind = PART_TYPES[int(rng.integers(len(PART_TYPES)))]
         radius = float(rng.uniform(96, 112)) * (1.0 if kind == "washer" else 1.12)
         pose = Pose(radius, float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.95, 1.0)))
-        part = draw_part(rng, kind, _deal_defect(options, number), pose, self._look.light, min_contrast=14.0)
+        part = draw_part(rng, kind, dealt, pose, self._look.light, min_contrast=14.0)
         x, y = (SIZE_PX / 2 + rng.uniform(-14, 14, 2)).astype(int)
         moved = -(number * PITCH_PX) % BELT_LENGTH_PX
         belt = np.take(self._belt, range(moved, moved + SIZE_PX), axis=1, mode="wrap")
         pixels, seen = take_picture(rng, belt, [Placed(part, int(x), int(y))], self._look)
-        return pixels, Part(number, kind, seen[0].box, seen[0].defects)
+        return pixels, seen[0]
 
 
 @asynccontextmanager

@@ -6,13 +6,13 @@ frame's edge, so that a label never names what nobody could see.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeapp.devices.parts import DrawnPart, Light
+from edgeapp.devices.parts import DEFECTS, DrawnPart, Light
 
 Float = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -29,6 +29,23 @@ MIN_BOX_PX = 14
 
 BOX_PAD_PX = 2
 """Room between a defect's outermost visible pixels and its box."""
+
+LIMIT_LEVELS = 12.0
+"""A pixel shows a defect when it differs from the sound part by so many grey levels (of 255), behind light and lens."""
+
+LIMIT_PX = 40
+"""The norm's limit: what shows in fewer pixels is no defect. 1.4 mm2 where a washer of 40 mm is 210 px across."""
+
+LIMIT_CONTRAST = 3.0
+"""The norm's other limit: mean difference over the pixels that show, in standard deviations of sensor noise and metal
+grain together, below which a careful inspector cannot tell the defect from them."""
+
+SPECK_PX = 6
+"""A group of fewer pixels that show is not counted and does not stretch a box."""
+
+THIN = frozenset({"scratch", "burr", "crack"})
+"""Defects whose box is the extent of what shows; the others have a shape of their own, are boxed whole and count when
+at least half of that shape is in view."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,8 @@ class SeenPart:
     defects: tuple[SeenDefect, ...]
 
 
-def random_look(rng: np.random.Generator, shifted: bool = False) -> Look:
-    """Light and lens drawn at random; `shifted` has low coloured lamps and a wider lens error than training ever has."""
+def random_look(rng: np.random.Generator, shifted: bool = False, varied: bool = False) -> Look:
+    """Light and lens drawn at random; `shifted` has lower lamps than training ever has, `varied` is for training only."""
     if shifted:
         colour = (float(rng.uniform(0.72, 1.12)), 1.0, float(rng.uniform(0.78, 1.15)))
         light = Light(float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0.42, 0.58)), 0.28, 1.05, colour)
@@ -91,6 +108,8 @@ def random_look(rng: np.random.Generator, shifted: bool = False) -> Look:
             motion_px=int(rng.integers(1, 4)),
             noise=float(rng.uniform(2.0, 4.0)),
         )
+    if varied:
+        return _any_look(rng)
     warm = float(rng.normal(0, 0.03))
     light = Light(
         azimuth=float(rng.uniform(0, 2 * np.pi)),
@@ -107,6 +126,27 @@ def random_look(rng: np.random.Generator, shifted: bool = False) -> Look:
         blur_px=float(rng.uniform(0.35, 1.1)),
         motion_px=int(rng.integers(1, 4)),
         noise=float(rng.uniform(0.8, 4.0)),
+    )
+
+
+def _any_look(rng: np.random.Generator) -> Look:
+    """Lamps of any colour and strength, often low (never as low as the shifted set's), and lenses of any error."""
+    gains = np.exp(rng.normal(0, 0.16, 3))
+    light = Light(
+        azimuth=float(rng.uniform(0, 2 * np.pi)),
+        elevation=float(0.6 + 0.7 * rng.random() ** 2),
+        ambient=float(rng.uniform(0.15, 0.5)),
+        diffuse=float(rng.uniform(0.4, 1.2)),
+        colour=(float(gains[0]), float(gains[1]), float(gains[2])),
+    )
+    return Look(
+        light,
+        exposure=float(np.exp(rng.normal(0, 0.25))),
+        falloff=float(rng.uniform(0, 0.5)),
+        vignette=float(rng.uniform(0, 0.4)),
+        blur_px=float(rng.uniform(0.3, 1.2)),
+        motion_px=int(rng.integers(1, 5)),
+        noise=float(rng.uniform(0.5, 5.0)),
     )
 
 
@@ -138,7 +178,7 @@ def draw_belt(rng: np.random.Generator, kind: str, height: int, length: int) -> 
     elif kind == TRAINING_BELT:
         colour = rng.uniform(0.06, 0.65, 3).astype(np.float32)
         pattern = _smooth_noise(rng, height, length, float(rng.uniform(0.6, 12))) * np.float32(rng.uniform(0, 0.15))
-        if rng.random() < 0.6:
+        for _ in range(int(rng.integers(0, 3))):
             pattern += _stripes(rng, height, length)
         pattern += _shapes(rng, height, length)
     else:
@@ -157,24 +197,31 @@ def take_picture(
 
     `rail_px` is the width of a guide rail that hides the upper edge of the frame; `cable` lays a cable across it.
     Returns the picture (uint8 HxWx3 BGR) and what is visible in it, in the order of `placed`; a part of which less than
-    a twentieth is visible is left out of the truth.
+    a twentieth is visible is left out of the truth. A defect below the norm's limits (LIMIT_*) in the picture as taken
+    (light, lens, what lies in front) is mended: neither the picture nor the truth has it.
     """
-    height, width = belt.shape[:2]
-    level = look.light.ambient + look.light.diffuse * float(np.sin(look.light.elevation))
-    scene = belt.astype(np.float32) * (np.array(look.light.colour, np.float32) * np.float32(level))
-    for item in placed:
-        _cast_shadow(scene, item, look)
-    covers = [_paste(scene, item) for item in placed]
-    hidden = _occlude(rng, scene, rail_px, cable)
-    seen = []
-    for number, item in enumerate(placed):
-        blocked = hidden.copy()
-        for later in covers[number + 1 :]:
-            blocked |= later
-        part = _look_at(item, covers[number] & ~blocked, blocked, (height, width))
-        if part is not None:
-            seen.append(part)
-    return _expose(rng, scene, look), tuple(seen)
+    cover = _cover(rng, belt.shape[:2], rail_px, cable)
+    while True:
+        bare, _ = _compose(belt, [replace(item, part=item.part.without(DEFECTS)) for item in placed], look, cover)
+        scene, covers = _compose(belt, placed, look, cover)
+        difference = np.sqrt(np.mean((scene - bare) ** 2, axis=2))
+        masking = _masking(bare, look)
+        seen, mended = [], list(placed)
+        for number, item in enumerate(placed):
+            blocked = cover[1] > 0.5
+            for later in covers[number + 1 :]:
+                blocked |= later
+            part = _look_at(item, covers[number] & ~blocked, blocked, difference, masking)
+            shown = () if part is None else tuple(each.kind for each in part.defects)
+            below = tuple(each.kind for each in item.part.defects if each.kind not in shown)
+            if below:
+                mended[number] = replace(item, part=item.part.without(below))
+            if part is not None:
+                seen.append(part)
+        if all(new is old for new, old in zip(mended, placed, strict=True)):
+            return _add_noise(rng, scene, look), tuple(seen)
+        # Each round mends at least one defect, so there are at most as many rounds as defects.
+        placed = mended
 
 
 # --- belts -----------------------------------------------------------------------------------------------------------
@@ -327,15 +374,15 @@ def _paste(scene: Float, item: Placed) -> NDArray[np.bool_]:
     return cover
 
 
-def _occlude(rng: np.random.Generator, scene: Float, rail_px: int, cable: bool) -> NDArray[np.bool_]:
-    height, width = scene.shape[:2]
-    hidden = np.zeros((height, width), np.bool_)
+def _cover(rng: np.random.Generator, shape: tuple[int, int], rail_px: int, cable: bool) -> tuple[Float, Float]:
+    """What lies in front of the parts: its colour (float32 HxWx3) and coverage (float32 HxW, 0 to 1)."""
+    height, width = shape
+    colour, alpha = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
     if rail_px > 0:
         tone = np.array([(150, 150, 152), (40, 170, 210), (60, 60, 62)][int(rng.integers(3))], np.float32)
-        shine = np.linspace(0.75, 1.1, rail_px, dtype=np.float32)[:, None, None]
-        scene[:rail_px] = tone * shine
-        scene[rail_px : rail_px + 4] *= np.float32(0.6)
-        hidden[:rail_px] = True
+        colour[:rail_px] = tone * np.linspace(0.75, 1.1, rail_px, dtype=np.float32)[:, None, None]
+        alpha[:rail_px] = 1.0
+        alpha[rail_px : rail_px + 4] = 0.4
     if cable:
         canvas = np.zeros((height, width), np.uint8)
         y0, y1 = int(rng.integers(height)), int(rng.integers(height))
@@ -343,29 +390,71 @@ def _occlude(rng: np.random.Generator, scene: Float, rail_px: int, cable: bool) 
         x = np.linspace(0, width - 1, 24)
         y = y0 + (y1 - y0) * x / width + sag * np.sin(np.pi * x / width)
         cv2.polylines(canvas, [np.stack([x, y], 1).astype(np.int32)], False, 255, int(rng.integers(7, 12)), cv2.LINE_AA)
-        cover = canvas.astype(np.float32)[..., None] / 255
-        scene += (np.array((28, 28, 30), np.float32) - scene) * cover
-        hidden |= canvas > 127
-    return hidden
+        over = canvas.astype(np.float32) / 255
+        colour += (np.array((28, 28, 30), np.float32) - colour) * over[..., None]
+        alpha = np.maximum(alpha, over)
+    return colour, alpha
+
+
+def _compose(
+    belt: Image, placed: list[Placed], look: Look, cover: tuple[Float, Float]
+) -> tuple[Float, list[NDArray[np.bool_]]]:
+    """The scene behind light and lens (float32 HxWx3, no sensor noise yet) and where each part lies in it."""
+    level = look.light.ambient + look.light.diffuse * float(np.sin(look.light.elevation))
+    scene = belt.astype(np.float32) * (np.array(look.light.colour, np.float32) * np.float32(level))
+    for item in placed:
+        _cast_shadow(scene, item, look)
+    covers = [_paste(scene, item) for item in placed]
+    colour, alpha = cover
+    scene += (colour - scene) * alpha[..., None]
+    return _through_lens(scene, look), covers
+
+
+def _masking(bare: Float, look: Look) -> Float:
+    """Standard deviation (grey levels, float32 HxW) of sensor noise and of the fine grain of the sound picture."""
+    grey = bare.mean(axis=2)
+    fine = np.abs(grey - cv2.GaussianBlur(grey, (0, 0), 3.0))
+    # The median ignores the edges of parts; 1.48 makes a standard deviation of it for Gaussian grain.
+    small = np.minimum(fine, 255).astype(np.uint8)
+    grain = cv2.medianBlur(small, 31).astype(np.float32) * np.float32(1.48)
+    noise = np.float32(look.noise) * np.sqrt(np.clip(grey, 8, 255) / np.float32(128))
+    masking: Float = np.sqrt(grain * grain + noise * noise)
+    return masking
 
 
 def _look_at(
-    item: Placed, visible: NDArray[np.bool_], blocked: NDArray[np.bool_], shape: tuple[int, int]
+    item: Placed, visible: NDArray[np.bool_], blocked: NDArray[np.bool_], difference: Float, masking: Float
 ) -> SeenPart | None:
-    whole = float((item.part.alpha > 0.5).sum())
-    share = float(visible.sum()) / max(whole, 1.0)
+    shape = visible.shape
+    share = float(visible.sum()) / max(float((item.part.alpha > 0.5).sum()), 1.0)
     window = _window(item, shape)
     if window is None or share < 0.05:
         return None
     rows, columns, patch_rows, patch_columns = window
     defects = []
     for defect in item.part.defects:
-        shown = np.zeros(shape, np.bool_)
-        shown[rows, columns] = defect.mask[patch_rows, patch_columns]
-        shown &= ~blocked
-        if shown.sum() >= max(30, 0.5 * defect.mask.sum()):
-            defects.append(SeenDefect(defect.kind, _box(shown, BOX_PAD_PX, MIN_BOX_PX), defect.contrast))
+        mask = np.zeros(shape, np.uint8)
+        mask[rows, columns] = defect.mask[patch_rows, patch_columns]
+        near = (cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0) & ~blocked
+        shown = _without_specks(near & (difference >= LIMIT_LEVELS))
+        if shown.sum() < LIMIT_PX:
+            continue
+        contrast = float(difference[shown].mean())
+        if contrast < LIMIT_CONTRAST * float(masking[shown].mean()):
+            continue
+        extent = shown if defect.kind in THIN else (mask > 0) & ~blocked
+        if defect.kind in THIN or extent.sum() >= 0.5 * defect.mask.sum():
+            defects.append(SeenDefect(defect.kind, _box(extent, BOX_PAD_PX, MIN_BOX_PX), round(contrast, 1)))
     return SeenPart(item.part.kind, _box(visible, 0, 1), share, tuple(defects))
+
+
+def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask without its groups of fewer than SPECK_PX pixels."""
+    _, groups, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = stats[:, cv2.CC_STAT_AREA] >= SPECK_PX
+    large[0] = False
+    kept: NDArray[np.bool_] = large[groups]
+    return kept
 
 
 def _box(mask: NDArray[np.bool_], pad: int, shortest: int) -> tuple[int, int, int, int]:
@@ -381,8 +470,8 @@ def _box(mask: NDArray[np.bool_], pad: int, shortest: int) -> tuple[int, int, in
     return left, top, right, bottom
 
 
-def _expose(rng: np.random.Generator, scene: Float, look: Look) -> Image:
-    """Light fall-off, lens and sensor noise; uses up `scene`."""
+def _through_lens(scene: Float, look: Look) -> Float:
+    """Light fall-off, exposure, motion and lens; uses up `scene`."""
     height, width = scene.shape[:2]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -393,7 +482,14 @@ def _expose(rng: np.random.Generator, scene: Float, look: Look) -> Image:
     scene *= gain[..., None]
     if look.motion_px > 1:
         scene = cv2.blur(scene, (look.motion_px, 1))
-    scene = cv2.GaussianBlur(scene, (0, 0), max(0.3, look.blur_px))
+    np.clip(scene, 0, 255, out=scene)
+    sharp: Float = cv2.GaussianBlur(scene, (0, 0), max(0.3, look.blur_px))
+    return sharp
+
+
+def _add_noise(rng: np.random.Generator, scene: Float, look: Look) -> Image:
+    """Sensor noise that grows with the root of the brightness; uses up `scene`."""
+    height, width = scene.shape[:2]
     grain = np.clip(scene, 8, 255)
     grain /= np.float32(128)
     np.sqrt(grain, out=grain)

@@ -8,7 +8,7 @@ numpy and OpenCV, and the same seed draws the same part.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ CLASS_NAMES = PART_TYPES + DEFECTS
 MARGIN_PX = 12
 """Room around the part in its patch, for burrs."""
 
+
+MEND_PX = 13
+"""Side of the square around each pixel of a defect's mask that holds the defect's soft edge too."""
 
 MIN_DEFECT_PX = 36
 """A defect that covers fewer pixels is not one that a person would point at."""
@@ -77,13 +80,31 @@ class DrawnPart:
     """One part drawn alone.
 
     `pixels` is float32 HxWx3 BGR on a scale of 0 to 255, `alpha` float32 HxW coverage from 0 to 1; the patch is square
-    and the part's centre is the patch's centre.
+    and the part's centre is the patch's centre. `sound_pixels` and `sound_alpha` show the same part without its defects.
     """
 
     kind: str
     pixels: Float
     alpha: Float
+    sound_pixels: Float
+    sound_alpha: Float
     defects: tuple[DrawnDefect, ...]
+
+    def without(self, faulty: tuple[str, ...]) -> DrawnPart:
+        """The same part with the named kinds of defect mended; the others stay."""
+        kept = tuple(each for each in self.defects if each.kind not in faulty)
+        if not kept:
+            return replace(self, pixels=self.sound_pixels, alpha=self.sound_alpha, defects=())
+        mended = np.zeros(self.alpha.shape, np.uint8)
+        for each in self.defects:
+            if each.kind in faulty:
+                mended |= cv2.dilate(each.mask.astype(np.uint8), np.ones((MEND_PX, MEND_PX), np.uint8))
+        for each in kept:
+            mended[each.mask] = 0
+        where = mended.astype(np.bool_)
+        pixels = np.where(where[..., None], self.sound_pixels, self.pixels)
+        alpha = np.where(where, self.sound_alpha, self.alpha)
+        return replace(self, pixels=pixels, alpha=alpha, defects=kept)
 
 
 @dataclass
@@ -131,12 +152,12 @@ def draw_part(
         drawn = _measure(surface, pixels, alpha, clean_pixels, clean_alpha)
         faint = {d.kind for d in drawn if d.contrast < min_contrast}
         if not faint and len(drawn) == len(kept):
-            return DrawnPart(kind, pixels, alpha, drawn)
+            return DrawnPart(kind, pixels, alpha, clean_pixels, clean_alpha, drawn)
         strength *= 1.35
         if attempt == 2:
             shown = {d.kind for d in drawn} - faint
             kept = tuple(name for name in kept if name in shown)
-    return DrawnPart(kind, clean_pixels, clean_alpha, ())
+    return DrawnPart(kind, clean_pixels, clean_alpha, clean_pixels, clean_alpha, ())
 
 
 def _measure(

@@ -53,6 +53,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     model: str
     """An ONNX file exported by ultralytics (task detect), with or without `nms=True`."""
 
+    size_px: int = 0
+    """Pins height and width of the input of a model exported with free ones (`dynamic=True`), a multiple of 32;
+    smaller frames are enlarged to it. 0 takes the size the file names, with bars only down to the stride."""
+
     confidence: float = 0.25
     """Boxes must score more than this, 0 to 1."""
 
@@ -344,6 +348,8 @@ def _read(options: Options) -> tuple[bytes, str]:
     path = Path(options.model).expanduser()
     if not 0 < options.confidence < 1 or not 0 < options.iou <= 1:
         raise ConfigError("detect_yolo needs confidence between 0 and 1 and iou above 0 and at most 1")
+    if options.size_px < 0 or options.size_px % 32:
+        raise ConfigError(f"detect_yolo needs size_px of 0 or a multiple of 32; it is {options.size_px}")
     if options.threads < 1 or options.max_boxes < 1:
         raise ConfigError("detect_yolo needs threads and max_boxes of at least 1")
     try:
@@ -353,8 +359,9 @@ def _read(options: Options) -> tuple[bytes, str]:
     return content, hashlib.sha256(content).hexdigest()[:12]
 
 
-def _describe(session: Any, digest: str, path: str) -> Model:
+def _describe(session: Any, digest: str, options: Options) -> Model:
     """Read what ultralytics wrote into the file. Raises ConfigError for anything but a detector."""
+    path = options.model
     notes = session.get_modelmeta().custom_metadata_map
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if "names" not in notes or notes.get("task") != "detect" or len(inputs) != 1 or len(inputs[0].shape) != 4:
@@ -371,7 +378,14 @@ def _describe(session: Any, digest: str, path: str) -> Model:
     last = outputs[0].shape[-1 if suppressed else 1]
     if isinstance(last, int) and last != (6 if suppressed else 4 + len(labels)):
         raise ConfigError(f"{path} has an output of shape {outputs[0].shape}, which is not one of a YOLO detector")
-    dynamic = not all(isinstance(side, int) for side in inputs[0].shape[2:])
+    sides = inputs[0].shape[2:]
+    dynamic = not all(isinstance(side, int) for side in sides)
+    if options.size_px and sides != [options.size_px] * 2:
+        raise ConfigError(
+            f"{path} takes pictures of {height} x {width} px only; set size_px to 0 or take another export"
+        )
+    if options.size_px:
+        height = width = options.size_px
     return Model(digest, labels, stride, height, width, dynamic, suppressed)
 
 
@@ -388,6 +402,11 @@ def _session(content: bytes, options: Options, providers: list[Any]) -> Any:
     settings.add_session_config_entry("session.intra_op.spin_duration_us", "50")
     settings.add_session_config_entry("session.force_spinning_stop", "1")
     settings.log_severity_level = 3
+    # The names that ultralytics gives its free dimensions; a graph without them takes no notice.
+    settings.add_free_dimension_override_by_name("batch", 1)
+    if options.size_px:
+        settings.add_free_dimension_override_by_name("height", options.size_px)
+        settings.add_free_dimension_override_by_name("width", options.size_px)
     return onnxruntime.InferenceSession(content, settings, providers=providers)
 
 
@@ -582,7 +601,7 @@ def _cut(content: bytes, options: Options, providers: list[Any]) -> BoxesOnDeman
     for feature, sides in zip(cut.features, cut.sides, strict=True):
         branch = extractor.extract_model([feature], [sides])
         for tensor in (branch.graph.input[0], branch.graph.output[0]):
-            for axis, name in ((2, "height"), (3, "width")):
+            for axis, name in ((2, "rows"), (3, "columns")):
                 tensor.type.tensor_type.shape.dim[axis].dim_param = name
         del branch.graph.value_info[:]
         branches.append(_session(branch.SerializeToString(), options, providers))
@@ -636,7 +655,7 @@ def open_detector(options: Options, lane: Lane) -> Detector:
         raise ConfigError(
             f"detect_yolo cannot load {options.model}: it is damaged or not an ONNX model ({' '.join(str(error).split())})"
         ) from error
-    model = _describe(session, digest, options.model)
+    model = _describe(session, digest, options)
     floats = np.float16 if session.get_inputs()[0].type == "tensor(float16)" else np.float32
     used = next(name for name, full in _PROVIDERS.items() if full == session.get_providers()[0])
     if options.provider not in ("auto", used):

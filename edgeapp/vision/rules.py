@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgeapp.core.events import Box, Detections, Outcome
 
@@ -23,6 +24,9 @@ class InspectionRule:
     defect_score: float = 0.25
     """From this on a defect counts."""
 
+    defect_scores: Mapping[str, float] = field(default_factory=dict)
+    """A label's own least score, instead of `defect_score`."""
+
     version: str = "1"
     """Stands in every verdict's reason."""
 
@@ -33,7 +37,11 @@ def judge(seen: Detections, rule: InspectionRule) -> tuple[Outcome, str]:
     PASS needs proof: exactly one part seen with enough score, and no defect. A defect fails the part even when the part
     itself is seen poorly. No part, or several, is not an inspection.
     """
-    defects = [box for box in seen.boxes if box.label in rule.defects and box.score >= rule.defect_score]
+    defects = [
+        box
+        for box in seen.boxes
+        if box.label in rule.defects and box.score >= rule.defect_scores.get(box.label, rule.defect_score)
+    ]
     parts = [box for box in seen.boxes if box.label in rule.parts and box.score >= rule.part_score]
     if defects:
         worst = max(defects, key=lambda box: box.score)

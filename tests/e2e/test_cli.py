@@ -34,6 +34,8 @@ CONFIGS = [
     ("[voice.llm]\nengine = 'llm_ctranslate2'\noptions.modle = 'x'", ["unknown key 'modle'"]),
     ("[voice.shares]\nllm_ms = 500", ["add up to", "lower a share"]),
     ("[vision.rule]\npart_score = 7", ["vision.rule.part_score is 7"]),
+    ("[vision.rule.defect_scores]\ndent = 7", ["vision.rule.defect_scores.dent is 7"]),
+    ("[vision.rule.defect_scores]\ndebt = 0.3", ["vision.rule.defect_scores names 'debt'"]),
     ("app = 'kiosk'\n[voice]\ncontent = 'nowhere.toml'", ["nowhere.toml"]),
     ("app = ", ["not valid TOML"]),
     ("app = 'qc'\n[vision.detect]\nengine = 'detect_yolo'\noptions.model = './missing.onnx'", ["missing.onnx"]),
