@@ -1,7 +1,8 @@
 """A process that pulls the test's model as often as it is told, each time in a child that may be killed anywhere.
 
 One JSON object a line comes in: `bytes` kills the child (SIGKILL, by itself) when so many bytes came, `calls` at that call
-to the file system; `limit` bounds the size of its files, as a full disk would; `pinned` asks for the commit. One line goes out: the child's exit
+to the file system; `limit` bounds the size of its files, as a full disk would; `pinned` asks for the commit; `fill`
+fills the disk when the first bytes of the large file came, and the next wish makes room again. One line goes out: the child's exit
 status (negative: the signal) and what it said.
 """
 
@@ -16,6 +17,7 @@ import signal
 import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import huggingface_hub
@@ -60,11 +62,17 @@ def _child(wish: dict[str, int], say: Callable[[str], object]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     left = wish.get("bytes", -1)
     calls = 0
+    filler = Path(os.environ["EDGEAPP_HOME"], "filler")
+    filler.unlink(missing_ok=True)
 
     def watch(_: str, __: int) -> Callable[[int], None]:
         def count(more: int) -> None:
             nonlocal left
             left -= more
+            if wish.get("fill") and more > 8 and not filler.exists():
+                with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+                    while stream.write(bytes(65536)):
+                        pass
             if left < 0 <= wish.get("bytes", -1):
                 _die()
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -365,16 +366,23 @@ class Driver:
         return answer["status"], answer["said"]
 
 
-@pytest.fixture
-def driver(served: Hub) -> Iterator[Driver]:
-    """The driver, with the test's home and hub."""
-    command = [sys.executable, str(Path(__file__).with_name("pull_driver.py"))]
+@contextmanager
+def driving(*before: str) -> Iterator[Driver]:
+    """The driver, with the test's home and hub, started by the command `before`."""
+    command = [*before, sys.executable, str(Path(__file__).with_name("pull_driver.py"))]
     with subprocess.Popen(
         command, env=os.environ | ENV, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         yield Driver(process)
         assert process.stdin
         process.stdin.close()
+
+
+@pytest.fixture
+def driver(served: Hub) -> Iterator[Driver]:
+    """The driver."""
+    with driving() as running:
+        yield running
 
 
 def test_killed_at_many_bytes_and_started_again(served: Hub, driver: Driver, tmp_path: Path) -> None:
@@ -431,6 +439,19 @@ def test_a_disk_that_fills_in_the_middle(served: Hub, driver: Driver) -> None:
     assert driver() == (0, "")
     assert served.ranges(BIN) == ["bytes=300000-"]
     assert path_of("tiny").read_bytes() == FILES[BIN]
+
+
+def test_a_disk_that_somebody_else_fills_in_the_middle(served: Hub, tmp_path: Path) -> None:
+    own_disk = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs -o size=18m tmpfs {tmp_path} && exec "$@"', "sh"]
+    if subprocess.run([*own_disk, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system of its own")
+    with driving(*own_disk) as driver:
+        status, said = driver(fill=1)
+        assert (status, said.startswith(f"the disk of {tmp_path / 'models'} is full")) == (2, True)
+        served.served.clear()
+        assert driver() == (0, "")
+    (asked,) = served.ranges(BIN)
+    assert 0 < int(asked.removeprefix("bytes=").rstrip("-")) < len(FILES[BIN])
 
 
 def test_a_disk_that_is_too_small_is_said_before(served: Hub) -> None:
