@@ -78,6 +78,16 @@ def bench() -> None:
     """Measure, print the conditions, and end with one line of JSON; exit 1 when a bar is missed."""
 
 
+@bench.command("models")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: fewer cases, judged by their 95 % interval.")
+def bench_models(*, quick: bool) -> None:
+    """Accuracy beside speed of every bundled model, on held-out data made now: the detector in float32 and INT8, the
+    language model, the recognisers, golden sets and size."""
+    from edgeapp.bench.models import bench_models as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("core")
 @click.option("--quick", is_flag=True, help="End within 50 seconds.")
 def bench_core(*, quick: bool) -> None:
@@ -117,6 +127,24 @@ def explain(what: str, records: Path) -> None:
     from edgeapp.explain import explain as tell
 
     tell(what, records)
+
+
+@cli.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(["stt", "llm", "tts", "detect"]), help="Only this one."
+)
+@click.option("--runs", default=3_000, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option("--again", is_flag=True, help="Forget the runs that are kept for this state of the platform.")
+def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again: bool) -> None:
+    """Measure how long the local engines of CONFIG take at most, on this machine as it is set now.
+
+    Stopped with Ctrl-C it goes on later where it was. Changed clocks, power mode or models need runs of their own.
+    """
+    from edgeapp import config as settings
+    from edgeapp.calibrate import calibrate as measure
+
+    sys.exit(0 if _until_stopped(measure(settings.load(config), stages, runs, again=again)) else 1)
 
 
 @cli.group()
@@ -222,15 +250,22 @@ def near_edge() -> None:
 @click.option(
     "--tls", type=click.Path(path_type=Path, file_okay=False), help="The folder DIR/server of `certificates`."
 )
+@click.option("--model", "names", multiple=True, help="Only this one; repeatable.")
 @click.option("--content", type=click.Path(path_type=Path, dir_okay=False), help="The kiosk's content file.")
-def near_edge_serve(host: str, port: int, metrics_port: int, tls: Path | None, content: Path | None) -> None:
+def near_edge_serve(
+    host: str, port: int, metrics_port: int, tls: Path | None, names: tuple[str, ...], content: Path | None
+) -> None:
     """Serve detector, split detector, recogniser, voice and language model with a real Triton, until Ctrl-C.
 
     The first call makes an environment for Triton in the cache folder. An address that is not loopback needs --tls.
     """
+    from edgeapp.near_edge.repository import chosen
     from edgeapp.near_edge.serve import Settings, serve
 
-    _until_stopped(serve(Settings(host=host, grpc_port=port, metrics_port=metrics_port, tls=tls, content=content)))
+    settings = Settings(
+        models=chosen(names), host=host, grpc_port=port, metrics_port=metrics_port, tls=tls, content=content
+    )
+    _until_stopped(serve(settings))
 
 
 @near_edge.command("prepare")

@@ -41,6 +41,24 @@ class Stage(Engine, frozen=True):
     remote: Engine | None = None
     """Where this stage may run when the link's jitter makes that safe."""
 
+    smaller: tuple[Engine, ...] = ()
+    """Further engines on this device, best first: the best one that still fits a call's time is taken."""
+
+    policy: Literal["edgeapp", "local", "remote", "seed", "seed-repaired", "hedge-p90", "race"] = "edgeapp"
+    """Which rule says where a call runs; all but `edgeapp` are there to be compared with it (core/policies.py)."""
+
+    race: bool = False
+    """May both sides run at once when the remote's window is too short?"""
+
+    local_j: float = 1.0
+    """The energy of one run here; with the next two, joules or anything in proportion to them."""
+
+    send_j: float = 0.4
+    """The energy of one request and its answer."""
+
+    value_j: float = 0.0
+    """What the remote's answer is worth beyond local's, as when its model is the better one."""
+
 
 class Endpoint(Section, frozen=True):
     """When a person has finished; see voice/endpoint.py."""
@@ -200,6 +218,8 @@ def _check_ranges(config: Config, source: str) -> None:
                 visit(value, f"{full}.")
             elif value is not None and key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
+            elif key.endswith("_j") and not 0 <= value <= 1_000_000:
+                raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1000000")
             elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
             elif key == "defect_scores":

@@ -79,7 +79,7 @@ def test_ageing_survives_a_year_without_overflow() -> None:
 
 def test_old_evidence_does_not_come_back_when_the_weights_are_rescaled() -> None:
     latency = Latency(prior_ns=0, half_life_ns=1_000 * MS)
-    for second in range(0, 62):  # weights are rescaled after 60 half-lives, here by a sample that is long
+    for second in range(62):  # weights are rescaled after 60 half-lives, here by a sample that is long
         latency.took(second * 1_000 * MS, (300 if second == 61 else 20) * MS)
         latency.took(second * 1_000 * MS, 300 * MS)
     for n in range(20):

@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from edgeapp import config as settings
+from edgeapp.apps.bounds import Bounds, following
 from edgeapp.apps.gate import admit, ready
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
+from edgeapp.core.placement import Terms
+from edgeapp.core.policies import POLICIES
 from edgeapp.core.record import AnyRecord, DropRecord, Sink
 from edgeapp.core.stage import Stage
 from edgeapp.observe.jsonl import JsonLines
@@ -60,24 +65,36 @@ class Parts:
     async def stage(
         self, section: settings.Stage, where: str, payload_bytes: Callable[[Any], int] = lambda _: 0
     ) -> Stage[Any, Any]:
-        """Open a stage: its local engine and, if there is one, its remote engine and their link."""
+        """Open a stage: its local engines and, if there is one, its remote engine and their link."""
         name = where.rpartition(".")[2]
         local = await self.engine(section, where)
+        lane = section.lane or where
+        smaller = [
+            await self.engine(msgspec.structs.replace(each, lane=lane), f"{where}.smaller") for each in section.smaller
+        ]
         remote, link = None, None
         if section.remote is not None:
             remote = await self.remote(section.remote, f"{where}.remote")
             link = self.links.setdefault(section.remote.lane or section.remote.engine, Link(section.remote.engine))
+        bounds = Bounds([section, *section.smaller], name, round(_BOUNDS_MS[name] * MS))
         stage: Stage[Any, Any] = Stage(
             name,
             local,
-            self.lane(section.lane or where),
-            local_prior_ns=round((section.bound_ms or _BOUNDS_MS[name]) * MS),
+            self.lane(lane),
+            local_prior_ns=bounds.now_ns[0],
             sink=self.sink,
             remote=remote,
             link=link,
+            terms=Terms(race=section.race, local_j=section.local_j, send_j=section.send_j, value_j=section.value_j),
             payload_bytes=payload_bytes,
+            placer=POLICIES[section.policy],
+            policy=section.policy,
+            smaller=list(zip(smaller, bounds.now_ns[1:], strict=True)),
+            calibrated=bounds.calibrated,
         )
         self.stack.push_async_callback(stage.aclose)
+        if remote is not None:
+            await self.stack.enter_async_context(following(stage, bounds))
         return stage
 
 

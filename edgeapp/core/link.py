@@ -23,6 +23,7 @@ _OPEN_AT: Final = 3  # late of the last four
 _CLOSE_AFTER: Final = 2  # good shadows in a row
 _TRUST_FIRST: Final = 0.5  # the share of calls let through when the breaker has closed
 _TRUST_MORE: Final = 0.25  # added with each call in time; a late one halves it
+_PACKET_SIZE: Final = 5  # below 2 KiB
 _NEW: Final = 20  # round trips until there is enough evidence to send anything
 _LATELY: Final = 100  # round trips that the simple named policies look at
 _OVERDUE_SHARE: Final = 0.95  # what is under way for longer than this share of answers took is evidence now
@@ -59,7 +60,7 @@ class Link:
         """How long the last answers took, as a client sees it that forgets what it gave up."""
         self.waits_ns: deque[int] = deque(maxlen=_LATELY)
         """How long the last requests were waited for, whatever came of them."""
-        self._memories: dict[int, _Memory] = {}  # at most 17: payloads up to 4**16 bytes
+        self._memories: dict[int, _Memory] = {}  # at most 12: payloads up to 4**16 bytes
         self._lately: deque[bool] = deque(maxlen=4)  # late?
         self._flights: list[Flight] = []  # at most in_flight_max calls, and the shadow and the probe of each stage
         self._in_flight_max = in_flight_max
@@ -192,4 +193,5 @@ class Link:
 
     @staticmethod
     def _size(payload_bytes: int) -> int:
-        return min(16, max(0, payload_bytes).bit_length() // 2)  # one histogram for each factor of 4
+        # One histogram for each factor of 4, and one for all that fits into a packet.
+        return min(16, max(_PACKET_SIZE, max(0, payload_bytes).bit_length() // 2))

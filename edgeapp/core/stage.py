@@ -92,7 +92,7 @@ class Stage(Generic[In, Out]):
         self._learning: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
         self._probe_at_ns = 0
-        self._lately = (0, 0)  # payload bytes and window of the last call
+        self._window_lately_ns = _PROBE_EVERY_NS
 
     @property
     def local(self) -> Backend[In, Out]:
@@ -157,7 +157,7 @@ class Stage(Generic[In, Out]):
         now, size = now_ns(), self._payload_bytes(request)
         ladder = self._ladder(now, due_ns, size)
         rung, placement = (0, Local(Why.RESUMED)) if resumed else place_on(ladder, self._terms, self._placer)
-        self._lately = size, self._window_ns(ladder[rung]) or due_ns - now
+        self._window_lately_ns = self._window_ns(ladder[rung]) or max(1, due_ns - now)
         return _Call(request, size, ladder[rung], placement, rung)
 
     def _ladder(self, now: int, due_ns: int, size: int) -> list[Situation]:
@@ -322,16 +322,15 @@ class Stage(Generic[In, Out]):
     def probe(self) -> None:
         """Somebody begins to speak, or a part is coming: wake radio, connection and server before a due time runs.
 
-        Asks the remote's own `probe`, if it has one, for a round trip with as large a payload as the last call's. What
-        comes of it is evidence for the link, and costs no deadline. Returns at once; at most one every two seconds.
+        Asks the remote's own `probe`, if it has one, for a small round trip. What comes of it is evidence for the link
+        (of small payloads, and for its breaker) and costs no deadline. Returns at once; at most one every two seconds.
         """
         ask = getattr(self._remote, "probe", None)
         now = now_ns()
         if ask is None or self._link is None or now < self._probe_at_ns or (self._probe and not self._probe.done()):
             return
         self._probe_at_ns = now + _PROBE_EVERY_NS
-        size, window_ns = self._lately
-        self._probe = asyncio.create_task(self._measure(lambda: ask(size), window_ns or _PROBE_EVERY_NS, size))
+        self._probe = asyncio.create_task(self._measure(ask, self._window_lately_ns, 0))
 
     async def _measure(self, ask: Callable[[], Awaitable[Any]], window_ns: int, size: int) -> None:
         """One request for the sake of its time."""

@@ -151,6 +151,8 @@ class Conversation:
         event = self._endpointer.feed(frame, await self._speech(frame), self._partial)
         if event is Speaking.STARTED:
             self._partial = Transcript("", complete=False)
+            for stage in (self._stt, self._llm, self._tts):
+                stage.probe()  # while the person speaks no due time runs
             await self._listen_along(self._endpointer.heard)
         if isinstance(event, Utterance):
             if not self.busy or speech_ns >= self._manners.barge_in_after_ns:
