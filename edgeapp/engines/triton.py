@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import math
+import os
 import ssl
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -626,6 +627,7 @@ _KINDS: Final[Mapping[str, type[Triton]]] = {
 async def load(options: Options, lane: Lane) -> AsyncIterator[Triton]:  # noqa: ARG001 - all engines load alike
     """Make the client; the connection opens by itself. Raises ConfigError for a missing package, option or certificate."""
     _check(options)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what gRPC has to say stands in our errors
     try:
         import grpc.aio  # noqa: F401 - a missing package is said here, not in the first turn
         import tritonclient.grpc.service_pb2  # noqa: F401

@@ -53,6 +53,15 @@ CUT_SHAPE: Final = (64, 40, 40)
 """What crosses the cut of the bundled detector (320 x 320), which is behind its layer 3."""
 
 
+def chosen(names: Sequence[str]) -> Sequence[Served]:
+    """Those of `DEFAULT` with these names; all of them if there are none. Raises ConfigError for an unknown name."""
+    known = {model.name: model for model in DEFAULT}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"the near edge has no model '{name}'; use {', '.join(known)}")
+    return [known[name] for name in dict.fromkeys(names)] or DEFAULT
+
+
 def build(
     folder: Path,
     models: Sequence[Served] = DEFAULT,

@@ -44,7 +44,6 @@ from edgeapp.near_edge import environment, repository
 from edgeapp.near_edge.environment import Environment
 from edgeapp.near_edge.repository import DEFAULT, Served
 
-_START_S: Final = 90.0
 _STOP_S: Final = 12.0
 _LOAD_S: Final = 60.0
 _RESTART_MAX_S: Final = 30.0
@@ -78,6 +77,9 @@ class Settings:
 
     health_every_s: float = 10.0
     """How often every model is asked for one tiny inference; 0 never."""
+
+    start_s: float = 90.0
+    """The bound of a start, every model loaded and asked once."""
 
 
 @dataclass
@@ -148,7 +150,7 @@ class Server:
         assert self._guard.stdout
         self._guard.stdin.write(json.dumps(spec).encode() + b"\n")
         try:
-            async with asyncio.timeout(_START_S):
+            async with asyncio.timeout(self.settings.start_s):
                 self.pid = json.loads(await self._guard.stdout.readline())["pid"]
                 await self._until_healthy()
         except (TimeoutError, json.JSONDecodeError, BackendError) as error:
