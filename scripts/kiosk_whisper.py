@@ -26,6 +26,7 @@ SPECIAL: Final = (
 )  # fmt: skip
 ENCODER_POSITIONS: Final = 750  # 30 s
 DECODER_POSITIONS: Final = 448
+LONGEST_S: Final = 5  # of a clip in training; the engine cuts what is longer
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def export(shape: Shape, state: dict[str, Any], tokenizer: Tokenizer, folder: Pa
     spec.save(str(folder))
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "preprocessor_config.json").write_text(json.dumps(FEATURES) + "\n")
-    (folder / "edgeapp.json").write_text(json.dumps({"short_context": True}) + "\n")
+    (folder / "edgeapp.json").write_text(json.dumps({"short_context": True, "window_s": LONGEST_S}) + "\n")
 
 
 def specification(shape: Shape, state: dict[str, Any]) -> Any:

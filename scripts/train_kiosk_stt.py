@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from faster_whisper.feature_extractor import FeatureExtractor
 from kiosk_rooms import Rooms
 from kiosk_sentences import word_errors
-from kiosk_whisper import FEATURES, KioskWhisper, Shape, export, make_tokenizer
+from kiosk_whisper import FEATURES, LONGEST_S, KioskWhisper, Shape, export, make_tokenizer
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -41,7 +41,7 @@ from tqdm import tqdm
 from edgeapp.core.events import SAMPLE_RATE_HZ
 
 BATCH_S: Final = 64  # seconds of audio in a step
-SECONDS: Final = (2, 3, 4, 5)  # the lengths that the engine pads to and that training knows
+SECONDS: Final = tuple(range(2, LONGEST_S + 1))  # the lengths that the engine pads to and that training knows
 NOISE_SHARE: Final = 0.03  # clips without speech
 LOG_EVERY: Final = 10  # steps
 SHORT_ONLY: Final = 6_000  # clips at first that last at most 3 s

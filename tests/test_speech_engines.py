@@ -276,3 +276,14 @@ async def test_espeak_gain_rate_and_voices() -> None:
     assert np.abs(quiet.astype(int)).max() == pytest.approx(np.abs(normal.astype(int)).max() / 4, rel=0.05)
     assert (await spoken(words_per_minute=300)).size < 0.8 * normal.size
     assert (await spoken(voice="de")).size != normal.size
+
+
+@pytest.mark.parametrize("most_s", [2, 5, 30])
+def test_a_long_utterance_is_cut_where_it_is_quiet(most_s: int) -> None:
+    samples = np.random.default_rng(0).integers(-3_000, 3_000, 41 * SAMPLE_RATE_HZ).astype(np.int16)
+    quiet = int(0.9 * most_s * SAMPLE_RATE_HZ)
+    samples[quiet : quiet + SAMPLE_RATE_HZ // 10] = 0
+    windows = stt_faster_whisper._windows(samples, most_s * SAMPLE_RATE_HZ)
+    assert np.array_equal(np.concatenate(windows), samples)
+    assert max(window.size for window in windows) <= most_s * SAMPLE_RATE_HZ
+    assert quiet <= windows[0].size <= quiet + SAMPLE_RATE_HZ // 10

@@ -3,7 +3,8 @@
 `transcribe` always encodes 30 s (its `chunk_length` only makes more padded passes) and decodes lazily while one iterates.
 Here the encoder sees the utterance padded to whole seconds, if the weights were trained for that: stock Whisper falls
 apart on a short context (word error rate 226 % instead of 5 % for tiny.en: futo-org/whisper-acft), so `context = "short"`
-is refused unless the model folder says `{"short_context": true}` in its `edgeapp.json`.
+is refused unless the model folder says `{"short_context": true}` in its `edgeapp.json`. Weights that never heard 30 s say
+there how long they listen at once: `"window_s": 5`; what is longer is cut at a quiet moment.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_WINDOW_SAMPLES: Final = 30 * SAMPLE_RATE_HZ  # what Whisper was trained on, and its encoder's limit
-_SEAM_SAMPLES: Final = 5 * SAMPLE_RATE_HZ  # a longer utterance is cut at the quietest moment of the window's last 5 s
+_WINDOW_S: Final = 30  # what Whisper was trained on, and its encoder's limit
+_WINDOW_LEAST_S: Final = 2
+_SEAM_SHARE: Final = (
+    3  # a longer utterance is cut at the quietest moment of the window's last third, at most of its last 5 s
+)
+_SEAM_MOST_SAMPLES: Final = 5 * SAMPLE_RATE_HZ
 _BUCKET_SAMPLES: Final = SAMPLE_RATE_HZ  # short context comes in whole seconds: few shapes, and the runtime caches them
 _SHORTEST_SAMPLES: Final = 2 * SAMPLE_RATE_HZ
 _TOKENS_PER_S: Final = 8  # people say 3 or 4 words a second; more tokens are a loop
@@ -75,13 +80,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class FasterWhisper:
     """One model on one lane. A request is independent of the ones before it."""
 
-    def __init__(self, model: Any, tokenizer: Any, options: Options, lane: Lane) -> None:
+    def __init__(self, model: Any, tokenizer: Any, options: Options, window_s: int, lane: Lane) -> None:
         from faster_whisper.transcribe import get_suppressed_tokens
 
         self._model = model
         self._tokenizer = tokenizer
         self._lane = lane
         self._short = options.context == "short"
+        self._window_samples = window_s * SAMPLE_RATE_HZ
         self._max_tokens = options.max_tokens
         before = tokenizer.encode(" " + options.initial_prompt.strip()) if options.initial_prompt.strip() else []
         hotwords = options.hotwords.strip() or None
@@ -89,12 +95,12 @@ class FasterWhisper:
         self._suppressed: list[int] = list(get_suppressed_tokens(tokenizer, [-1]))
 
     async def __call__(self, utterance: Utterance) -> Transcript:
-        """The text of the whole utterance; empty if there is no speech. Takes two bites of the lane for each 30 s.
+        """The text of the whole utterance; empty if there is no speech. Takes two bites of the lane for each window.
 
         Raises BackendError if the model fails.
         """
         texts = []
-        for window in _windows(utterance.samples):
+        for window in _windows(utterance.samples, self._window_samples):
             encoded = await self._bite(partial(self._encode, window))
             texts.append(await self._bite(partial(self._decode, encoded, window.size)))
         text = " ".join(texts).strip()
@@ -114,7 +120,7 @@ class FasterWhisper:
 
     def _padded(self, samples: int) -> int:
         if not self._short:
-            return _WINDOW_SAMPLES
+            return _WINDOW_S * SAMPLE_RATE_HZ
         return max(_SHORTEST_SAMPLES, -(-samples // _BUCKET_SAMPLES) * _BUCKET_SAMPLES)
 
     def _decode(self, encoded: Any, samples: int) -> str:
@@ -166,7 +172,8 @@ def _open(options: Options, lane: Lane) -> FasterWhisper:
             raise ConfigError(
                 f"stt_faster_whisper: there is no {folder / name}; a model folder holds {', '.join(_FILES)}"
             )
-    if options.context == "short" and not _trained_for_short_context(folder / "edgeapp.json"):
+    short, window_s = _training(folder / "edgeapp.json")
+    if options.context == "short" and not short:
         raise ConfigError(
             f'stt_faster_whisper: {folder} does not say that it was trained for short context; use context = "full", '
             'or, if it was, write {"short_context": true} into its edgeapp.json'
@@ -199,7 +206,7 @@ def _open(options: Options, lane: Lane) -> FasterWhisper:
     if None in {tokenizer.sot, tokenizer.eot, tokenizer.no_timestamps}:
         raise ConfigError(f"stt_faster_whisper: {folder / 'tokenizer.json'} lacks Whisper's special tokens")
     _check_tokenizer(folder, model.hf_tokenizer, (tokenizer.sot, tokenizer.eot, tokenizer.no_timestamps))
-    engine = FasterWhisper(model, tokenizer, options, lane)
+    engine = FasterWhisper(model, tokenizer, options, window_s if options.context == "short" else _WINDOW_S, lane)
     try:
         engine.warm_up()
     except (RuntimeError, ValueError) as error:
@@ -234,23 +241,33 @@ def _vocabulary(folder: Path) -> list[str]:
     raise ConfigError(f"stt_faster_whisper: there is no {folder / _VOCABULARIES[0]}; copy the model again")
 
 
-def _trained_for_short_context(card: Path) -> bool:
+def _training(card: Path) -> tuple[bool, int]:
+    """Whether the weights were trained for short context, and for how many seconds at once."""
     if not card.is_file():
-        return False
+        return False, _WINDOW_S
     try:
         said = json.loads(card.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"stt_faster_whisper: {card} is not JSON ({error}); correct it") from error
-    return isinstance(said, dict) and said.get("short_context") is True
+    if not isinstance(said, dict):
+        return False, _WINDOW_S
+    window_s = said.get("window_s", _WINDOW_S)
+    if not isinstance(window_s, int) or not _WINDOW_LEAST_S <= window_s <= _WINDOW_S:
+        raise ConfigError(
+            f"stt_faster_whisper: {card} has window_s {window_s!r}; use whole seconds, {_WINDOW_LEAST_S} to {_WINDOW_S}"
+        )
+    return said.get("short_context") is True, window_s
 
 
-def _windows(samples: NDArray[np.int16]) -> list[NDArray[np.int16]]:
-    """Runs of at most 30 s, cut where it is quietest (20 ms windows) in the last 5 s before the limit."""
+def _windows(samples: NDArray[np.int16], most: int) -> list[NDArray[np.int16]]:
+    """Runs of at most `most` samples, cut where it is quietest (20 ms windows) in the last third before the limit."""
+    frame = SAMPLE_RATE_HZ // 50
+    seam = min(most // _SEAM_SHARE, _SEAM_MOST_SAMPLES) // frame * frame
     windows = []
-    while samples.size > _WINDOW_SAMPLES:
-        frames = samples[_WINDOW_SAMPLES - _SEAM_SAMPLES : _WINDOW_SAMPLES].reshape(-1, SAMPLE_RATE_HZ // 50)
+    while samples.size > most:
+        frames = samples[most - seam : most].reshape(-1, frame)
         quietest = int(np.square(frames.astype(np.float32)).mean(axis=1).argmin())
-        cut = _WINDOW_SAMPLES - _SEAM_SAMPLES + quietest * (SAMPLE_RATE_HZ // 50) + SAMPLE_RATE_HZ // 100
+        cut = most - seam + quietest * frame + frame // 2
         windows.append(samples[:cut])
         samples = samples[cut:]
     return [*windows, samples] if samples.size else windows

@@ -1,6 +1,6 @@
 """What every speech engine promises, on real engines: tiny models of the right shape where the real weights are no part of us.
 
-Recognisers: Whisper (random weights), PocketSphinx. Voices: Piper (a tone for every phoneme), espeak-ng. Activity: Silero.
+Recognisers: Whisper (random weights, and the one that ships), PocketSphinx. Voices: Piper (a tone for every phoneme), espeak-ng. Activity: Silero.
 The scripted engines keep the same promises.
 """
 
@@ -26,6 +26,7 @@ from edgeapp.core.stream import Stream
 from edgeapp.engines import fake, stt_faster_whisper, stt_pocketsphinx, triton, tts_espeak, tts_piper, vad_silero
 
 Samples = NDArray[np.int16]
+SHIPPED_WHISPER = Path(__file__).parent.parent.parent / "models" / "kiosk-whisper"
 LONG = "It costs **12 euros** 😀, [there](http://x.y) are <b>3</b> in stock. " * 160  # more than 10,000 characters
 ODD_TEXTS = (
     "",
@@ -100,6 +101,8 @@ def stt(request: pytest.FixtureRequest, whisper_folder: Path) -> Opened:
         return opener(fake, fake.Options(kind="stt", takes_ms=0.1))
     if request.param == "triton":
         return opener(triton, request.getfixturevalue("near_edge").options("stt"))
+    if request.param == "whisper_shipped":
+        return opener(stt_faster_whisper, stt_faster_whisper.Options(model=str(SHIPPED_WHISPER), context="short"))
     context = request.param.removeprefix("whisper_")
     return opener(stt_faster_whisper, stt_faster_whisper.Options(model=str(whisper_folder), context=context))
 
@@ -380,6 +383,10 @@ async def test_short_context_wants_weights_that_say_so(tmp_path: Path) -> None:
     assert "short" in await refusal(stt_faster_whisper, model=str(folder), context="short")
     (folder / "edgeapp.json").write_text("{")
     assert "JSON" in await refusal(stt_faster_whisper, model=str(folder), context="short")
+    for window_s in (1, 31, 2.5, "5"):
+        (folder / "edgeapp.json").write_text(json.dumps({"short_context": True, "window_s": window_s}))
+        assert repr(window_s) in await refusal(stt_faster_whisper, model=str(folder), context="short")
+    (folder / "edgeapp.json").unlink()
     assert "'xx'" in await refusal(stt_faster_whisper, model=str(folder), language="xx")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["added_tokens"] = [
