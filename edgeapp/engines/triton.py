@@ -416,9 +416,9 @@ class _Client:
         if streamed:
             head.parameters["triton_enable_empty_final_response"].bool_param = True
         pieces: list[bytes | memoryview] = [b""]
-        for tensor in tensors:
-            head.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
-            pieces += [_RAW_INPUT, _varint(memoryview(tensor.data).nbytes), tensor.data]
+        for each in tensors:
+            head.inputs.add(name=each.name, datatype=each.datatype, shape=each.shape)
+            pieces += [_RAW_INPUT, _varint(memoryview(each.data).nbytes), each.data]
         pieces[0] = head.SerializeToString()
         return b"".join(pieces)
 
@@ -439,16 +439,16 @@ _Wanted = Mapping[str, tuple[str, int]]
 
 def _outputs(response: Any, wanted: _Wanted, where: str) -> dict[str, NDArray[Any]]:
     """The wanted outputs as read-only arrays. Raises BackendError for anything that is not exactly that."""
-    sent = {tensor.name: number for number, tensor in enumerate(response.outputs)}
+    sent = {output.name: number for number, output in enumerate(response.outputs)}
     if set(sent) != set(wanted) or len(response.raw_output_contents) != len(response.outputs):
         raise BackendError(f"{where} answered with the outputs {sorted(sent)}, not with {sorted(wanted)}")
     arrays: dict[str, NDArray[Any]] = {}
     for name, (datatype, rank) in wanted.items():
-        tensor, raw = response.outputs[sent[name]], response.raw_output_contents[sent[name]]
-        shape, kind = list(tensor.shape), np.dtype(_TYPES[datatype])
-        if tensor.datatype != datatype or len(shape) != rank or any(size < 0 for size in shape):
+        output, raw = response.outputs[sent[name]], response.raw_output_contents[sent[name]]
+        shape, kind = list(output.shape), np.dtype(_TYPES[datatype])
+        if output.datatype != datatype or len(shape) != rank or any(size < 0 for size in shape):
             raise BackendError(
-                f"{where} answered {name} as {tensor.datatype} {shape}, not as {datatype} of {rank} dimensions"
+                f"{where} answered {name} as {output.datatype} {shape}, not as {datatype} of {rank} dimensions"
             )
         if math.prod(shape) * kind.itemsize != len(raw):
             raise BackendError(f"{where} answered {name} with {len(raw)} bytes, which is not its shape {shape}")
@@ -473,7 +473,8 @@ def _words(name: str, text: str) -> list[Tensor]:
     return [Tensor(name, "UINT8", [len(data)], data)]
 
 
-def _array(name: str, datatype: str, values: NDArray[Any]) -> Tensor:
+def tensor(name: str, datatype: str, values: NDArray[Any]) -> Tensor:
+    """An array as an input, sent from its own memory if that is contiguous."""
     flat = np.ascontiguousarray(values)
     return Tensor(name, datatype, flat.shape, flat.reshape(-1).data.cast("B") if flat.size else b"")
 
@@ -521,13 +522,13 @@ class Detector(_Client):
 
 def _picture(pixels: NDArray[np.uint8], jpeg_quality: int) -> list[Tensor]:
     if not jpeg_quality:
-        return [_array("image", "UINT8", pixels)]
+        return [tensor("image", "UINT8", pixels)]
     import cv2
 
     fine, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     if not fine:
         raise BackendError("OpenCV could not write the picture as a JPEG")
-    return [_array("jpeg", "UINT8", coded.reshape(-1))]
+    return [tensor("jpeg", "UINT8", coded.reshape(-1))]
 
 
 class Rest(_Client):
@@ -548,9 +549,9 @@ def _quantised(features: Features) -> list[Tensor]:
     codes = np.rint((flat - low) / step).astype(np.uint8).reshape(values.shape)
     size = np.array([features.frame_height, features.frame_width], np.int32)
     return [
-        _array("features", "UINT8", codes),
-        _array("range", "FP32", np.concatenate([step, low], axis=1)),
-        _array("frame", "INT32", size),
+        tensor("features", "UINT8", codes),
+        tensor("range", "FP32", np.concatenate([step, low], axis=1)),
+        tensor("frame", "INT32", size),
     ]
 
 
@@ -560,7 +561,7 @@ class Recogniser(_Client):
     async def __call__(self, utterance: Utterance) -> Transcript:
         """Recognise all samples there. Raises BackendError."""
         answer = await self.ask(
-            lambda: [_array("samples", "INT16", utterance.samples)], {"text": ("UINT8", 1), "complete": ("BOOL", 1)}
+            lambda: [tensor("samples", "INT16", utterance.samples)], {"text": ("UINT8", 1), "complete": ("BOOL", 1)}
         )
         if answer["complete"].shape != (1,):
             raise BackendError(f"{self.where} answered complete with shape {answer['complete'].shape}")

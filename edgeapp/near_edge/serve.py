@@ -49,7 +49,9 @@ _LOAD_S: Final = 60.0
 _RESTART_MAX_S: Final = 30.0
 _RESTRICTED: Final = "model-repository,shared-memory,logging,trace"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
-_KINDS: Final[Mapping[str, Any]] = {"detector": "detect", "rest": "rest", "stt": "stt", "tts": "tts", "llm": "llm"}
+_KINDS: Final[Mapping[str, Any]] = {
+    "detector": "detect", "rest": "rest", "stt": "stt", "tts": "tts", "llm": "llm", "echo": "stt",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,9 @@ _TINY: Final[Mapping[str, Callable[[Any], Awaitable[Any]]]] = {
     "rest": lambda rest: rest(Features(np.zeros(repository.CUT_SHAPE, np.float32), 32, 32, 1, "health")),
     "stt": lambda stt: stt(Utterance(1, np.zeros(800, np.int16), 0)),
     "tts": lambda tts: _tiny_stream(tts(Clause("a"))),
+    "echo": lambda any_kind: any_kind.ask(
+        lambda: [triton.tensor("data", "FP32", np.zeros(1, np.float32))], {"data": ("FP32", 1)}
+    ),
     "llm": lambda llm: _tiny_stream(llm(Prompt("", (), "hello", max_tokens=1))),
 }
 """One tiny inference a template."""
