@@ -97,6 +97,15 @@ def bench_core(*, quick: bool) -> None:
     sys.exit(measure(quick=quick))
 
 
+@bench.command("near-edge")
+@click.option("--quick", is_flag=True, help="End within 50 seconds.")
+def bench_near_edge(*, quick: bool) -> None:
+    """What lending a call to a real Triton costs above tritonclient's own call, and what it does to the loop."""
+    from edgeapp.bench.near_edge import bench_near_edge as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--quick", is_flag=True, help="End within 50 seconds.")
