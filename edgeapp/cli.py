@@ -81,8 +81,10 @@ def bench() -> None:
 @bench.command("models")
 @click.option("--quick", is_flag=True, help="End within 50 seconds: fewer cases, judged by their 95 % interval.")
 def bench_models(*, quick: bool) -> None:
-    """Accuracy beside speed of every bundled model, on held-out data made now: the detector in float32 and INT8, the
-    language model, the recognisers, golden sets and size."""
+    """Accuracy beside speed of every bundled model, on held-out data made now.
+
+    The detector in float32 and INT8, the language model, the recognisers, golden sets and size.
+    """
     from edgeapp.bench.models import bench_models as measure
 
     sys.exit(measure(quick=quick))

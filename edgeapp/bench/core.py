@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -49,12 +49,21 @@ class Bar:
     note: str = ""
 
 
-def _at_most(name: str, value: float, limit: float, unit: str, note: str = "") -> Bar:
+def at_most(name: str, value: float, limit: float, unit: str, note: str = "") -> Bar:
     return Bar(name, round(value, 4), limit, unit, value <= limit, note)
+
+
+Step = Callable[[bool], list[Bar] | str]
+"""Measures something, quickly or not: bars, or why it cannot be measured here. Its docstring says what it does."""
 
 
 def bench_core(*, quick: bool) -> int:
     """Measure every bar that can be measured here; 1 if one is missed, else 0."""
+    return run_bench("core", [_placing, _hedging, _turns, _frames, _help, _kiosk, _detector], quick=quick)
+
+
+def run_bench(name: str, steps: Sequence[Step], *, quick: bool, figures: dict[str, Any] | None = None) -> int:
+    """Measure step by step, print a table on stderr and one line of JSON, with `figures` in it; 1 if a bar is missed."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(
         f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
@@ -62,7 +71,6 @@ def bench_core(*, quick: bool) -> int:
     )
     bars: list[Bar] = []
     skipped: list[str] = []
-    steps: list[Callable[[bool], list[Bar] | str]] = [_placing, _hedging, _turns, _frames, _help, _kiosk, _detector]
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
         for step in steps:
             task = progress.add_task(step.__doc__ or "")
@@ -72,9 +80,21 @@ def bench_core(*, quick: bool) -> int:
                 skipped.append(found)
             else:
                 bars += found
-    table = Table(title="edgeapp bench core", title_justify="left")
-    for name in ("bar", "value", "limit", "unit", "", "how"):
-        table.add_column(name, justify="right" if name in {"value", "limit"} else "left")
+    console.print(_table(name, bars))
+    for why in skipped:
+        console.print(f"not measured: {escape(why)}")
+    shown = [
+        {key: value for key, value in asdict(bar).items() if key in {"name", "value", "limit", "ok"}} for bar in bars
+    ]
+    line = {"bench": name, "quick": quick, "load": os.getloadavg()[0], "skipped": skipped}
+    print(json.dumps(line | (figures or {}) | {"bars": shown}))
+    return 0 if all(bar.ok for bar in bars) else 1
+
+
+def _table(name: str, bars: Sequence[Bar]) -> Table:
+    table = Table(title=f"edgeapp bench {name}", title_justify="left")
+    for column in ("bar", "value", "limit", "unit", "", "how"):
+        table.add_column(column, justify="right" if column in {"value", "limit"} else "left")
     for bar in bars:
         table.add_row(
             bar.name,
@@ -82,16 +102,9 @@ def bench_core(*, quick: bool) -> int:
             f"{bar.limit:g}",
             bar.unit,
             "[green]ok[/]" if bar.ok else "[red]missed[/]",
-            bar.note,
+            escape(bar.note),
         )
-    console.print(table)
-    for why in skipped:
-        console.print(f"not measured: {escape(why)}")
-    shown = [
-        {key: value for key, value in asdict(bar).items() if key in {"name", "value", "limit", "ok"}} for bar in bars
-    ]
-    print(json.dumps({"bench": "core", "quick": quick, "load": os.getloadavg()[0], "skipped": skipped, "bars": shown}))
-    return 0 if all(bar.ok for bar in bars) else 1
+    return table
 
 
 def _placing(_: bool) -> list[Bar]:
@@ -107,7 +120,7 @@ def _placing(_: bool) -> list[Bar]:
     runs = timeit.repeat(once, number=200, repeat=50)
     took_us = sorted(run / 200 * 1e6 for run in runs)
     return [
-        _at_most(
+        at_most(
             "place_median_us",
             statistics.median(took_us),
             20,
@@ -137,14 +150,14 @@ def _hedging(_: bool) -> list[Bar]:
 
     over_us = asyncio.run(measure())
     note = f"2,000 pairs; p99 {percentile(over_us, 99):.0f} us"
-    return [_at_most("hedge_over_bare_await_us", statistics.median(over_us), 100, "us", note)]
+    return [at_most("hedge_over_bare_await_us", statistics.median(over_us), 100, "us", note)]
 
 
 def _turns(quick: bool) -> list[Bar]:
     """voice turns with scripted engines"""
-    costs = _last_json([sys.executable, "-m", "edgeapp.bench.own_cost", "100" if quick else "300"])
+    costs = last_json([sys.executable, "-m", "edgeapp.bench.own_cost", "100" if quick else "300"])
     note = f"{len(costs)} turns, last captured sample to audible minus the stages' work; median {statistics.median(costs):.2f} ms"
-    return [_at_most("own_cost_per_voice_turn_p95_ms", percentile(costs, 95), 3, "ms", note)]
+    return [at_most("own_cost_per_voice_turn_p95_ms", percentile(costs, 95), 3, "ms", note)]
 
 
 def _frames(_: bool) -> list[Bar]:
@@ -178,25 +191,23 @@ def _help(quick: bool) -> list[Bar]:
     )
     heavy = loaded & MODEL_LIBRARIES
     return [
-        _at_most("help_median_s", statistics.median(took_s), 0.3, "s", f"{len(took_s)} whole processes"),
+        at_most("help_median_s", statistics.median(took_s), 0.3, "s", f"{len(took_s)} whole processes"),
         Bar("help_imports_model_libraries", len(heavy), 0, "modules", not heavy, ", ".join(sorted(heavy))),
     ]
 
 
 def _kiosk(quick: bool) -> list[Bar]:
     """the kiosk on its embedded models, in a process of its own"""
-    idle = _last_json([sys.executable, "-m", "edgeapp.bench.idle_kiosk", "5" if quick else "20"])
+    idle = last_json([sys.executable, "-m", "edgeapp.bench.idle_kiosk", "5" if quick else "20"])
     with tempfile.TemporaryDirectory() as folder:
-        demo = _last_json(
+        demo = last_json(
             [sys.executable, "-m", "edgeapp", "demo", "kiosk", "--out", folder, *(["--turns", "4"] if quick else [])]
         )
     note = f"{demo['turns']} spoken turns; first audible p50 {demo['p50_ms']} ms, p95 {demo['p95_ms']} ms"
     return [
-        _at_most("kiosk_rss_mb", max(idle["rss_mb"], demo["rss_mb"]), 600, "MB", "peak, the demo's recording included"),
-        _at_most(
-            "kiosk_silent_cpu_share", idle["cpu_share"], 0.10, "of a core", f"{idle['seconds']} s of near silence"
-        ),
-        _at_most("demo_loop_stall_ms", demo["loop_stall_ms"], 20, "ms", note),
+        at_most("kiosk_rss_mb", max(idle["rss_mb"], demo["rss_mb"]), 600, "MB", "peak, the demo's recording included"),
+        at_most("kiosk_silent_cpu_share", idle["cpu_share"], 0.10, "of a core", f"{idle['seconds']} s of near silence"),
+        at_most("demo_loop_stall_ms", demo["loop_stall_ms"], 20, "ms", note),
     ]
 
 
@@ -210,7 +221,7 @@ def _detector(quick: bool) -> list[Bar] | str:
             "detect_yolo against ultralytics: pip install 'edgeapp[train]', or set EDGEAPP_TRAIN_PYTHON "
             "to a Python that has ultralytics, msgspec, onnx and onnxruntime"
         )
-    result = _last_json([python, str(script), "--threads", "1", *(["--quick"] if quick else ["--runs", "120"])])
+    result = last_json([python, str(script), "--threads", "1", *(["--quick"] if quick else ["--runs", "120"])])
     notes = {
         f"detect_to_ultralytics_{row['threads']}_threads": f"one thread, medians {row['ours_ms']['median']} and "
         f"{row['theirs_ms']['median']} ms at {row['frames'][0]}"
@@ -219,7 +230,7 @@ def _detector(quick: bool) -> list[Bar] | str:
     return [Bar(**bar, unit="", note=notes.get(bar["name"], result["conditions"])) for bar in result["bars"]]
 
 
-def _last_json(command: list[str]) -> Any:
+def last_json(command: list[str]) -> Any:
     """Run a command and parse the last line it prints. What it says on stderr is passed on if it fails."""
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path, "YOLO_OFFLINE": "true"}

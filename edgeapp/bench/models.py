@@ -1,0 +1,245 @@
+"""`edgeapp bench models`: accuracy beside speed of every bundled model, measured now on held-out data.
+
+A quick run has few cases: a share counts as missed only if its bar lies above the 95 % interval (Wilson 1927), and a mean
+average precision (or INT8's loss of it) if it is off by more than 0.03. A full run compares the values themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import sys
+import time
+from typing import Any, Final
+
+import numpy as np
+
+from edgeapp.apps.gate import PACKAGES, ask_build, ask_package, builds, golden_of
+from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.bench.core import Bar, at_most, last_json, run_bench
+from edgeapp.bench.held_out import scripts
+from edgeapp.core.events import SAMPLE_RATE_HZ, ConfigError, Utterance
+from edgeapp.core.lane import Lane
+from edgeapp.demo.kiosk import Question, recorded_questions
+from edgeapp.models.store import bundled, bundled_root, folder_of
+from edgeapp.voice.content import load_content
+from edgeapp.voice.grammar import DAY_PATTERNS, FIXED, ITEM_PATTERNS, ZONE_PATTERNS, kiosk_grammar
+
+SIZE_LIMIT_MB: Final = 40
+CLAUSE_LIMIT_MS: Final = 200 / 3
+_MAP_SLACK: Final = 0.03  # of a mean average precision over some 50 pictures
+_NOISE_DB: Final = 15.0
+_CHUNK_SAMPLES: Final = 512
+
+_figures: dict[str, Any] = {}
+"""What the steps measured beside the bars; printed with them."""
+
+
+def bench_models(*, quick: bool) -> int:
+    """Measure every bar of the bundled models; 1 if one is missed, else 0."""
+    _figures.clear()
+    steps = [_sizes, _golden, _detector, _language, _grammar, _whisper]
+    return run_bench("models", steps, quick=quick, figures={"figures": _figures})
+
+
+def high_of(right: float, count: int) -> float:
+    """The upper end of Wilson's 95 % interval of the share `right` / `count`."""
+    if not count:
+        return 1.0
+    z, share = 1.96, right / count
+    middle = share + z * z / (2 * count)
+    return (middle + z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))) / (1 + z * z / count)
+
+
+def _share(name: str, right: float, count: int, limit: float, quick: bool, note: str = "") -> Bar:
+    value = right / max(count, 1)
+    ok = (high_of(right, count) if quick else value) >= limit
+    return Bar(name, round(value, 4), limit, "share", ok, f"of {count}{'; ' if note else ''}{note}")
+
+
+def _precision(name: str, value: float, limit: float, quick: bool, note: str) -> Bar:
+    return Bar(name, value, limit, "", value >= limit - (_MAP_SLACK if quick else 0), note)
+
+
+def _sizes(_: bool) -> list[Bar]:
+    """sizes"""
+    root = bundled_root()
+    folders = {model.name: sum(each.stat().st_size for each in (root / model.name).rglob("*")) for model in bundled()}
+    _figures["size_mb"] = {name: round(size / 1e6, 2) for name, size in folders.items()}
+    size_mb = sum(each.stat().st_size for each in root.rglob("*") if each.is_file()) / 1e6
+    note = ", ".join(f"{name} {mb} MB" for name, mb in _figures["size_mb"].items())
+    return [at_most("bundled_models_mb", size_mb, SIZE_LIMIT_MB, "MB", f"every file: {note}")]
+
+
+def _golden(_: bool) -> list[Bar]:
+    """golden sets through the engines"""
+    wrong: list[str] = []
+    took_s: dict[str, float] = {}
+    for model in bundled():
+        golden = golden_of(model, folder_of(model))
+        for build in builds(model):
+            try:
+                examined = ask_build(model, folder_of(model) / build, golden) if golden else None
+            except ConfigError as error:
+                wrong.append(str(error))
+                continue
+            if examined is None or not examined.ok:
+                wrong.append(f"{model.name} {build}")
+            else:
+                took_s[examined.model] = round(examined.took_s, 2)
+    for engine in PACKAGES:
+        examined = ask_package(engine)
+        took_s[engine] = round(examined.took_s, 2)
+        wrong += [] if examined.ok else [engine]
+    _figures["golden_s"] = took_s
+    note = ", ".join(wrong) or f"{len(took_s)} builds, {sum(took_s.values()):.1f} s together"
+    return [Bar("models_refused_by_golden_sets", len(wrong), 0, "builds", not wrong, note)]
+
+
+def _detector(quick: bool) -> list[Bar] | str:
+    """the QC detector on freshly rendered pictures, float32 beside INT8"""
+    if scripts() is None:
+        return "the QC detector on held-out pictures: this installation lacks the scripts that render them"
+    found = last_json([sys.executable, "-m", "edgeapp.bench.detector", "64" if quick else "500"])
+    _figures["qc-yolo11n"] = found
+    test, shifted, times = found["test"], found["shifted"], found["time"]
+    default = found["default"]
+    decision = test[default]["decision"]
+    bad, failed = decision["defective parts"], decision["defective parts"] - decision["missed"]
+    failed_all = failed + decision["sound parts rejected"]
+    count = f"{found['pictures']} pictures, {default}"
+    lost = round(100 * (test["float32"]["mAP50"] - test["int8"]["mAP50"]), 2)
+    pair = f"{times['int8_ms']} and {times['float32_ms']} ms, paired and alternating, one thread"
+    return [
+        _precision("detector_mAP50", test[default]["mAP50"], 0.90, quick, count),
+        _precision("detector_mAP50_95", test[default]["mAP50-95"], 0.60, quick, count),
+        _precision(
+            "detector_mAP50_shifted", shifted[default]["mAP50"], 0.75, quick, f"{count}, another light and belt"
+        ),
+        _share("part_decision_recall", failed, bad, 0.98, quick, "defective parts"),
+        _share("part_decision_precision", failed, failed_all, 0.95, quick, "parts that failed"),
+        Bar("int8_mAP50_points_lost", lost, 1.0, "points", lost <= (3.0 if quick else 1.0), count),
+        at_most("int8_time_to_float32", times["int8_to_float32"], 0.75, "", pair),
+    ]
+
+
+def _language(quick: bool) -> list[Bar] | str:
+    """the language model on held-out dialogues"""
+    folder = scripts()
+    if folder is None:
+        return "the language model on held-out dialogues: this installation lacks the scripts that write them"
+    model = next((each for each in bundled() if each.name == "kiosk-lm"), None)
+    if model is None:
+        return "the language model: none is bundled"
+    command = [sys.executable, str(folder / "eval_kiosk_lm.py"), "--model", str(folder_of(model))]
+    found = last_json([*command, "--dialogues", "6" if quick else "60"])
+    found = found.get("int8", found)
+    _figures["kiosk-lm"] = found
+    bars = []
+    for figure, limits in {
+        "exact_fact": {"held_names": 0.95, "held_phrasings": 0.85},
+        "unknown": {"held_names": 0.95, "held_phrasings": 0.95},
+        "valid_call": {"held_names": 0.97, "held_phrasings": 0.97},
+    }.items():
+        for held, limit in limits.items():
+            if figure in found[held]:
+                share, count = found[held][figure]["share"], found[held][figure]["of"]
+                bars.append(_share(f"lm_{figure}_{held}", share * count, count, limit, quick))
+    note = f"8 tokens after a resident prefix of {found['prefix_tokens']}; p95 {found['first_clause_p95_ms']} ms"
+    return [*bars, at_most("lm_first_clause_ms", found["first_clause_ms"], round(CLAUSE_LIMIT_MS, 1), "ms", note)]
+
+
+def _grammar(quick: bool) -> list[Bar]:
+    """PocketSphinx on the recorded questions"""
+    found = asyncio.run(_hear_questions())
+    _figures["stt_pocketsphinx"] = found
+    return [
+        _share("grammar_human_right", found["human_right"], int(found["human"]), 0.90, quick, "people's recordings"),
+        _share(
+            "grammar_noise_right",
+            found["noise_right"],
+            int(found["synthetic"]),
+            0.90,
+            quick,
+            f"pink noise at {_NOISE_DB:g} dB",
+        ),
+        _share(
+            "grammar_outside_refused", found["refused"], int(found["outside"]), 0.90, quick, "by a grammar without them"
+        ),
+        at_most(
+            "grammar_false_rejections", found["rejected"] / found["inside"], 0.05, "share", f"of {found['inside']}"
+        ),
+        at_most("grammar_cpu_of_audio", found["cpu"], 0.05, "share", f"{found['audio_s']} s of audio"),
+    ]
+
+
+async def _hear_questions() -> dict[str, float]:
+    """The bundled clips as they are, the synthetic ones in noise, and each with a grammar that does not hold it."""
+    from edgeapp.engines import stt_pocketsphinx
+
+    content = load_content(BUNDLED_CONTENT)
+    names, days, zones = [item.name for item in content.items], list(content.hours), list(content.zones)
+    every = kiosk_grammar(names, days, zones).sentences
+    items = tuple(pattern.format(name) for pattern in ITEM_PATTERNS for name in names)
+    others = tuple(sentence for sentence in every if sentence not in items)
+    assert set(others) >= {DAY_PATTERNS[0].format(days[0]), ZONE_PATTERNS[0].format(zones[0]), FIXED[0]}
+    questions = recorded_questions()
+    rng = np.random.default_rng(15)
+    lane = Lane("grammar")
+    async with stt_pocketsphinx.load(stt_pocketsphinx.Options(), lane) as stt:
+        await stt.use_grammar(every)
+        begun = time.process_time()
+        plain = [await _heard(stt, number, each.samples) for number, each in enumerate(questions)]
+        cpu_s = time.process_time() - begun
+        synthetic = [each for each in questions if not each.human]
+        noisy = [await _heard(stt, 100 + n, _in_noise(each, rng)) for n, each in enumerate(synthetic)]
+        outside: list[str] = []
+        for grammar, held in ((others, items), (items, others)):
+            await stt.use_grammar(grammar)
+            asked = [each for each in questions if each.text in held]
+            outside += [await _heard(stt, 200 + len(outside) + n, each.samples) for n, each in enumerate(asked)]
+    lane.close()
+    audio_s = sum(each.samples.size for each in questions) / SAMPLE_RATE_HZ
+    human = [text == each.text for text, each in zip(plain, questions, strict=True) if each.human]
+    return {
+        "human": len(human),
+        "human_right": sum(human),
+        "synthetic": len(synthetic),
+        "synthetic_right": sum(
+            text == each.text for text, each in zip(plain, questions, strict=True) if not each.human
+        ),
+        "noise_right": sum(text == each.text for text, each in zip(noisy, synthetic, strict=True)),
+        "inside": len(questions) + len(synthetic),
+        "rejected": sum(not text for text in plain + noisy),
+        "outside": len(outside),
+        "refused": sum(not text for text in outside),
+        "audio_s": round(audio_s, 1),
+        "cpu": round(cpu_s / audio_s, 4),
+    }
+
+
+async def _heard(stt: Any, number: int, samples: Any) -> str:
+    """One clip in the kiosk's own bites."""
+    for begin in range(0, samples.size, _CHUNK_SAMPLES):
+        await stt.hear(number, samples[begin : begin + _CHUNK_SAMPLES])
+    return str((await stt(Utterance(number, samples, 0))).text)
+
+
+def _in_noise(question: Question, rng: np.random.Generator) -> Any:
+    """The clip with pink noise, as rooms have it, 15 dB below its own power up to the last voiced sample."""
+    clip = question.samples.astype(np.float64)
+    power = np.mean(np.square(clip[: question.last_voiced])) / 10 ** (_NOISE_DB / 10)
+    spectrum = np.fft.rfft(rng.normal(0, 1, clip.size))
+    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(spectrum.size), 1)), clip.size)
+    return np.clip(clip + noise * np.sqrt(power) / noise.std(), -32768, 32767).astype(np.int16)
+
+
+def _whisper(_: bool) -> list[Bar] | str:
+    """the nano Whisper's figures"""
+    model = next((each for each in bundled() if each.name == "kiosk-whisper"), None)
+    if model is None:
+        return "the nano Whisper: none is bundled"
+    figures = json.loads((folder_of(model) / "figures.json").read_text())
+    _figures["kiosk-whisper"] = figures
+    return "the nano Whisper's word error rate: scripts/measure_kiosk_stt.py measures it anew; its card has the figures"
