@@ -215,13 +215,6 @@ def test_without_a_network_it_names_the_alternative(
     assert "or use the bundled kiosk-lm" in refused()
 
 
-def test_offline_by_wish(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "cannot be reached" in refused()
-
-
 # ---- the token
 
 
@@ -383,6 +376,12 @@ def driver(served: Hub) -> Iterator[Driver]:
     """The driver."""
     with driving() as running:
         yield running
+
+
+def test_offline_by_wish(served: Hub) -> None:
+    with driving("env", "HF_HUB_OFFLINE=1") as driver:
+        status, said = driver()
+    assert (status, "cannot be reached" in said, served.served) == (2, True, [])
 
 
 def test_killed_at_many_bytes_and_started_again(served: Hub, driver: Driver, tmp_path: Path) -> None:

@@ -218,21 +218,21 @@ def _bring(
     url = huggingface_hub.hf_hub_url(source.repository, listed.name, revision=revision, endpoint=_endpoint())
     count = watch(listed.name, listed.size)
     fetch(http, url, part, listed.size, count, patience)
-    if _wrong(part, listed, known):  # perhaps an old beginning, or an accident: a whole new copy tells
+    digest = sha256_of(part)
+    if _missed(part, digest, listed, known):  # perhaps an old beginning, or an accident: a whole new copy tells
         part.unlink()
         count(-listed.size)
         fetch(http, url, part, listed.size, count, patience)
-    digest = sha256_of(part)
-    if expected := _wrong(part, listed, known):
-        part.unlink()
-        raise ConfigError(_other_bytes(source, listed.path, digest, expected))
+        digest = sha256_of(part)
+        if expected := _missed(part, digest, listed, known):
+            part.unlink()
+            raise ConfigError(_other_bytes(source, listed.path, digest, expected))
     part.rename(final)
     return ModelFile(path=listed.path, sha256=digest, size=listed.size)
 
 
-def _wrong(file: Path, listed: _Listed, known: str) -> str:
-    """The hash that `file` should have and has not; empty if it is right."""
-    digest = sha256_of(file)
+def _missed(file: Path, digest: str, listed: _Listed, known: str) -> str:
+    """The hash that `file`, whose SHA-256 is `digest`, should have and has not; empty if it is right."""
     for expected in (known, listed.sha256):
         if expected and digest != expected:
             return expected
