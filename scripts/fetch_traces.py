@@ -139,7 +139,7 @@ def rates_mbps(texts: Sequence[str]) -> list[float]:
             rates += run[0]
             continue
         carriers = list(zip(run[::2], run[1::2], strict=False))
-        grid = [0.0] * (1 + max((round(times[-1] / STEP_S) for times, _ in carriers if times), default=-1))
+        grid = [0.0] * (1 + max((round(max(times) / STEP_S) for times, _ in carriers if times), default=-1))
         for times, values in carriers:
             for time_s, value in zip(times, values, strict=False):
                 grid[round(time_s / STEP_S)] += value
