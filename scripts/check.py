@@ -1,8 +1,8 @@
 """The one command before a commit, and what CI runs: `python3 scripts/check.py [--quick] [--no-train]`.
 
 Prepares .venv, installs the Debian packages that tests with real parts need (when it may), then format, lint, types,
-function length, manifest and tests; then prepares .venv-train and runs every training script on a toy. `--quick` leaves out
-the tests with real parts and the training, `--no-train` only the training.
+function length, manifest, Triton's own environment and tests; then prepares .venv-train and runs every training script on
+a toy. `--quick` leaves out the tests with real parts and the training, `--no-train` only the training.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,8 @@ def main() -> None:
     run([str(PYTHON), "-m", "mypy"])
     long_functions()
     run([str(PYTHON), "scripts/make_manifest.py", "--check"])
+    if not quick:  # nothing is downloaded while tests run
+        run([str(PYTHON), "-c", "from edgeapp.near_edge import environment as e; e.no_wheel() or e.prepare()"])
     run([str(PYTHON), "-m", "pytest", *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
     if not quick and "--no-train" not in sys.argv[1:]:
         run([sys.executable, "scripts/setup_venv.py", "train"])
@@ -51,6 +54,9 @@ def debian_packages() -> None:
     """Install the shared libraries that no wheel carries; without the right to do so, say which are missing."""
     known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
     missing = [package for package, library in DEBIAN.items() if library not in known]
+    folder, library = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
+    if ".so" in library and not Path(folder, library).exists():  # Triton's Python backend is linked to it
+        missing.append("libpython{}.{}".format(*sys.version_info[:2]))
     if not missing:
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):

@@ -1,11 +1,12 @@
-"""A gRPC server on loopback that speaks Triton's protocol and does what it is told, wrong things included."""
+"""Servers on loopback that do what they are told, wrong things included: one with Triton's protocol, one of bare TCP."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,3 +106,22 @@ def last() -> Any:
 def gives_up(reason: str) -> Any:
     """An error inside a stream."""
     return pb.ModelStreamInferResponse(error_message=reason)
+
+
+@asynccontextmanager
+async def listening(connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[str]:
+    """A TCP server on a free port, whose connections end with it."""
+    tasks: list[asyncio.Task[None]] = []
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        tasks.append(asyncio.ensure_future(connected(reader, writer)))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

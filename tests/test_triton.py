@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rude_triton
-from rude_triton import Rude, gives_up, last, response, streamed
+from rude_triton import Rude, gives_up, last, listening, response, streamed
 
 from edgeapp.core.events import (
     BackendError,
@@ -263,25 +263,6 @@ async def test_a_server_that_accepts_and_says_nothing_is_left_for_a_new_connecti
                 break
             assert heard.text == "hello"
             assert stt.counts.rebuilt >= 1
-
-
-@asynccontextmanager
-async def listening(connected: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]) -> AsyncIterator[str]:
-    """A TCP server on a free port, whose connections end with it."""
-    tasks: list[asyncio.Task[None]] = []
-    writers: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        tasks.append(asyncio.ensure_future(connected(reader, writer)))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    await asyncio.gather(*tasks, return_exceptions=True)
-    for writer in writers:
-        writer.close()
-    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

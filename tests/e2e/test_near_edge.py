@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from test_triton import listening
+from rude_triton import listening
 from triton_server import Running
 from worlds import Mouth, microphone
 
@@ -41,7 +41,7 @@ from edgeapp.core.placement import Late, Placement, Situation, Terms, Why
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import detect_split, detect_yolo, fake, llm_ctranslate2, triton
-from edgeapp.models.store import bundled_root
+from edgeapp.models.store import bundled_root, path_of
 from edgeapp.near_edge import certificates, environment
 from edgeapp.near_edge.repository import Served, build
 from edgeapp.near_edge.serve import Server, Settings, serving
@@ -50,7 +50,6 @@ from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.relevance import relevant
 
 GOLDEN = sorted((bundled_root() / "qc-yolo11n" / "golden").glob("*.jpg"))
-DETECTOR = bundled_root() / "qc-yolo11n" / "qc-yolo11n.onnx"
 LLM = bundled_root() / "kiosk-lm"
 VOICE_ONLY = (Served("tts", "tts"),)
 QUESTION = "how much is the power drill"
@@ -90,7 +89,7 @@ def close(there: Any, here: Any, tolerance_px: float) -> None:
 @pytest.mark.real_time
 async def test_the_detector_sees_there_what_it_sees_here(near_edge: Running) -> None:
     lane = Lane("test")
-    here = detect_yolo.open_detector(detect_yolo.Options(model=str(DETECTOR)), lane)
+    here = detect_yolo.open_detector(detect_yolo.Options(model=str(path_of("qc-yolo11n"))), lane)
     async with opened(near_edge.options("detect", jpeg_quality=0, expects=here.model)) as exact:
         for path in GOLDEN[:4]:
             found = await exact(frame(path))
@@ -105,8 +104,8 @@ async def test_the_detector_sees_there_what_it_sees_here(near_edge: Running) -> 
 @pytest.mark.real_time
 async def test_the_rest_goes_on_there_from_the_stem_here(near_edge: Running) -> None:
     lane = Lane("test")
-    whole = detect_yolo.open_detector(detect_yolo.Options(model=str(DETECTOR)), lane)
-    split = detect_split.open_split(detect_split.Options(model=str(DETECTOR)), lane)
+    whole = detect_yolo.open_detector(detect_yolo.Options(model=str(path_of("qc-yolo11n"))), lane)
+    split = detect_split.open_split(detect_split.Options(model=str(path_of("qc-yolo11n"))), lane)
     async with opened(near_edge.options("rest", expects=whole.model)) as rest:
         for path in GOLDEN[:4]:
             features = split.begin(frame(path))
