@@ -31,7 +31,7 @@ from edgeapp.core.lane import Lane
 from edgeapp.engines.detect_yolo import Detector, Options, open_detector
 
 Picture = NDArray[np.uint8]
-BUNDLED = Path(__file__).parent.parent / "models" / "qc-yolo11n" / "qc-yolo11n-320.onnx"
+BUNDLED = Path(__file__).parent.parent / "models" / "qc-yolo11n" / "qc-yolo11n.onnx"
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class Bundled:
 
 
 BUNDLED = (
-    Bundled("qc-yolo11n", "detect", "detect_yolo", "scripts/train_qc.py", ("*.onnx",), main="qc-yolo11n-320.onnx"),
+    Bundled("qc-yolo11n", "detect", "detect_yolo", "scripts/train_qc.py", ("*.onnx",), main="qc-yolo11n.onnx"),
     Bundled("kiosk-lm", "llm", "llm_ctranslate2", "scripts/train_kiosk_lm.py", ("*.bin", "*.json")),
     Bundled(
         "kiosk-whisper",

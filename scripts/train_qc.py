@@ -1,7 +1,7 @@
 """Train the QC detector from scratch: `python scripts/train_qc.py --data DIR --out models/qc-yolo11n`.
 
 DIR is what `make_qc_images.py` wrote. Trains YOLO11n by ultralytics (AGPL-3.0) at 320 px, then writes to --out: the ONNX file
-(raw head, no NMS inside), the weights to train on from (qc-yolo11n.pt) and the learning curve as PNG. Needs the extra `train`
+(raw head, no NMS inside, any size), the weights to train on from (qc-yolo11n.pt) and the learning curve as PNG. Needs the extra `train`
 (torch, ultralytics, onnx). The run lives in --run; started again with the same --run it goes on where it stopped. Uses
 a GPU if there is one, else one CPU thread with bfloat16 where the processor has it.
 """
@@ -26,6 +26,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 SIZE_PX = 320
 SMALL_PX = 224
 LEARNING_RATE = 0.002
+FINE_RATE = 0.001
+"""Highest learning rate from random weights and from trained ones (--weights)."""
 
 
 def enable_bfloat16_on_cpu() -> bool:
@@ -65,11 +67,12 @@ def another_light(pictures: Any) -> Any:
     return (pictures * (colour * slope[:, None]).to(pictures.device)).clamp(0, 1)
 
 
-def paced_trainer(run: Path, hours: float | None) -> type[Any]:
+def paced_trainer(run: Path, hours: float | None, fine: bool) -> type[Any]:
     """A trainer whose learning rate and picture size follow the share of the run that is done.
 
-    The share is of the hours asked for (all starts together), else of the epochs. The first 40 % see pictures of
-    224 px, which cost half (progressive resizing); the rate warms up over 2 % and falls as a cosine to 1 % at the end.
+    The share is of the hours asked for (all starts together), else of the epochs. From random weights the first 40 %
+    see pictures of 224 px, which cost half (progressive resizing); `fine` (from trained weights) sees 320 px only. The
+    rate warms up over 2 % and falls as a cosine to 1 % at the end.
     """
     import torch
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -87,7 +90,7 @@ def paced_trainer(run: Path, hours: float | None) -> type[Any]:
         def preprocess_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
             batch = super().preprocess_batch(batch)
             batch["img"] = another_light(batch["img"])
-            if self.share_done() < 0.4:
+            if not fine and self.share_done() < 0.4:
                 batch["img"] = torch.nn.functional.interpolate(
                     batch["img"], size=(SMALL_PX, SMALL_PX), mode="bilinear", align_corners=False
                 )
@@ -95,7 +98,9 @@ def paced_trainer(run: Path, hours: float | None) -> type[Any]:
 
         def optimizer_step(self) -> None:
             done = self.share_done()
-            rate = LEARNING_RATE * min(done / 0.02, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
+            rate = (FINE_RATE if fine else LEARNING_RATE) * min(
+                done / 0.02, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done))
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             super().optimizer_step()
@@ -145,7 +150,9 @@ def train(args: argparse.Namespace) -> Path:
             "on_pretrain_routine_end", lambda trainer: trainer.model.to(memory_format=torch.channels_last)
         )
     note_machine(args.run, gpu, bfloat16)
-    model.train(trainer=paced_trainer(args.run, args.hours), data=str(data.resolve()), **settings)
+    model.train(
+        trainer=paced_trainer(args.run, args.hours, args.weights is not None), data=str(data.resolve()), **settings
+    )
     return Path(args.run)
 
 
@@ -228,15 +235,19 @@ def draw_curve(run: Path, out: Path) -> None:
 
 
 def export(run: Path, out: Path) -> Path:
-    """Write the run's best weights as qc-yolo11n-320.onnx: float32, static 1x3x320x320, raw head, opset 17."""
+    """Write the run's best weights as qc-yolo11n.onnx: float32, height and width free, raw head, opset 17.
+
+    The file serves 320 and 640 px alike: ONNX Runtime folds the sizes away when the engine pins them, and gives the
+    static export's numbers in the static export's time.
+    """
     import onnx
     from ultralytics import YOLO
 
     best = run / "weights" / "best.pt"
     if not best.is_file():
         raise SystemExit(f"{best} is missing: train first")
-    written = YOLO(best).export(format="onnx", imgsz=SIZE_PX, opset=17, nms=False, simplify=False, dynamic=False)
-    target = out / f"qc-yolo11n-{SIZE_PX}.onnx"
+    written = YOLO(best).export(format="onnx", imgsz=SIZE_PX, opset=17, nms=False, simplify=False, dynamic=True)
+    target = out / "qc-yolo11n.onnx"
     out.mkdir(parents=True, exist_ok=True)
     graph = onnx.load(written)
     for entry in graph.metadata_props:

@@ -162,6 +162,11 @@ def open_split(options: Options, lane: Lane) -> Split:
         labels = {int(number): str(name) for number, name in ast.literal_eval(notes["names"]).items()}
         if notes.get("task") != "detect" or ast.literal_eval(notes.get("args", "{}")).get("nms"):
             raise ValueError("it is not a detector without suppression")  # noqa: TRY301 - told with the others below
+        # Where the export left height and width free, both halves take the size that the file names.
+        for side, value in zip(
+            whole.graph.input[0].type.tensor_type.shape.dim, (1, 3, *ast.literal_eval(notes["imgsz"])), strict=True
+        ):
+            side.dim_value = int(value)
         stem, rest = _halves(whole, options)
         split = Split(options, lane, stem, rest, hashlib.sha256(content).hexdigest()[:12], labels)
         split.finish(Features(np.zeros(split.shape, np.float32), 32, 32, 0, "warm-up"))

@@ -18,7 +18,7 @@ from edgeapp.core.events import BackendError, CameraFrame, ConfigError, Detectio
 from edgeapp.core.lane import Lane
 from edgeapp.engines.detect_yolo import Detector, Model, Options, fit, load, open_detector
 
-BUNDLED = Path(__file__).parents[2] / "models" / "qc-yolo11n" / "qc-yolo11n-320.onnx"
+BUNDLED = Path(__file__).parents[2] / "models" / "qc-yolo11n" / "qc-yolo11n.onnx"
 # Made by ultralytics 8.4.190, predict(picture, conf=0.4, iou=0.5), on tiny_yolo.build() and tiny_yolo.pictures().
 EXPECTED = json.loads((Path(__file__).parents[1] / "data" / "tiny_yolo_boxes.json").read_text())
 
