@@ -56,10 +56,16 @@ def test_a_good_manifest(bundle: Path) -> None:
 
 WRONG = {
     "no table": ("[[model]]", "[model]", "not a manifest"),
-    "unknown key": ("licence =", 'author = "me"\nlicence =', "unknown field `author`"),
+    "unknown key": ("licence =", 'author = "me"\nlicence =', "model 'tiny': Object contains unknown field `author`"),
     "no licence": ('licence = "MIT"', "", "licence"),
     "empty licence": ('"MIT"', '" "', "licence is missing"),
-    "unknown kind": ('"llm"', '"language"', "Invalid enum value"),
+    "empty source": ('"made here"', '""', "source is missing"),
+    "empty maker": ('"scripts/train.py"', '""', "made_by is missing"),
+    "a figure that is no number": ("accuracy = 0.97", "accuracy = nan", "'accuracy' is not a number"),
+    "a golden hash without a set": ("main =", f'golden_sha256 = "{"0" * 64}"\nmain =', "beside `golden`"),
+    "a golden set elsewhere": ("main =", 'golden = "../golden"\nmain =', "not a safe path"),
+    "an option that is a table": ("main =", "options = { context = { a = 1 } }\nmain =", "options"),
+    "unknown kind": ('"llm"', '"language"', "model 'tiny': kind: Invalid enum value"),
     "short hash": ('sha256 = "', 'sha256 = "0', "64 lower-case hex"),
     "upper-case hash": (
         hashlib.sha256(DATA).hexdigest(),
@@ -74,7 +80,7 @@ WRONG = {
     "empty path": ('path = "model.bin"', 'path = ""', "not a safe path"),
     "name as a path": ('name = "tiny"', 'name = "../tiny"', "name must be"),
     "main not listed": ('main = "model.bin"', 'main = "other.bin"', "not one of its files"),
-    "size as text": (f"size = {len(DATA)}", 'size = "700"', "Expected `int`"),
+    "size as text": (f"size = {len(DATA)}", 'size = "700"', "model 'tiny': files[0].size: Expected `int`"),
     "negative size": (f"size = {len(DATA)}", "size = -1", "negative"),
     "twice": ("[[model]]", GOOD + "[[model]]", "twice"),
 }

@@ -84,6 +84,8 @@ def read_manifest(file: Path) -> list[Model]:
         models = msgspec.toml.decode(text, type=_Manifest).model
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror}; install edgeapp again") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{file} is not a manifest: {_plainly(str(error), text)}") from error
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{file} is not a manifest: {error}") from error
     except UnicodeDecodeError as error:
@@ -94,6 +96,17 @@ def read_manifest(file: Path) -> list[Model]:
         if names.count(model.name) > 1:
             raise ConfigError(f"{file}: the model {model.name} stands there twice; remove one")
     return models
+
+
+def _plainly(message: str, text: bytes) -> str:
+    """``Expected `int` - at `$.model[0].size` `` -> ``model 'kiosk-lm': size: Expected `int` ``."""
+    what, _, where = message.partition(" - at `$.model[")
+    number, _, field = where.rstrip("`").partition("]")
+    if not number.isdecimal():
+        return message
+    entry = msgspec.toml.decode(text)["model"][int(number)]
+    name = repr(entry["name"]) if isinstance(entry, dict) and "name" in entry else f"number {int(number) + 1}"
+    return f"model {name}: {field.removeprefix('.')}{': ' if field else ''}{what}"
 
 
 def read_record(file: Path) -> Model:
