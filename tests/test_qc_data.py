@@ -13,8 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
-import make_qc_images
-import qc_metrics
+import make_qc_images  # type: ignore[import-not-found]
+import qc_metrics  # type: ignore[import-not-found]
 
 from edgeapp.devices.parts import CLASS_NAMES
 

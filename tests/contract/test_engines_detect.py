@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tiny_yolo
@@ -96,6 +97,28 @@ def test_the_boxes_are_those_that_ultralytics_predicts_here(model: Path) -> None
 
 def test_the_bundled_detector_takes_the_fast_way() -> None:
     assert opened(BUNDLED).plan == "boxes on demand"
+
+
+def test_one_file_looks_at_every_size(tmp_path: Path) -> None:
+    golden = BUNDLED.parent / "golden" / "00-washer-sound.jpg"
+    picture = cv2.imread(str(golden)).astype(np.uint8)
+    view = np.concatenate([np.concatenate([picture, picture], axis=1)] * 2)
+    for file in (BUNDLED, BUNDLED.with_name("qc-yolo11n-int8.onnx")):
+        detectors = [opened(file), opened(file, size_px=320), opened(file, size_px=640)]
+        assert {detector.plan for detector in detectors} == {"boxes on demand"}
+        free, small, large = (
+            detector.look(frame(seen)).boxes for detector, seen in zip(detectors, (picture, picture, view), strict=True)
+        )
+        assert [box.label for box in free] == [box.label for box in small] == ["washer"]
+        assert abs(free[0].left - small[0].left) < 0.05
+        assert [box.label for box in large] == ["washer"] * 4
+    # 16:9 fits into 320 x 192 when the size is free, and is boxed into 320 x 320 when it is pinned.
+    wide = np.zeros((720, 1280, 3), np.uint8)
+    assert opened(BUNDLED).look(frame(wide)).boxes == opened(BUNDLED, size_px=320).look(frame(wide)).boxes == ()
+    fixed = tiny_yolo.build(tmp_path / "fixed.onnx")
+    assert opened(fixed, size_px=64).labels
+    with pytest.raises(ConfigError, match="takes pictures of 64 x 64 px only"):
+        opened(fixed, size_px=320)
 
 
 def test_a_model_with_its_own_suppression_is_taken_at_its_word(tmp_path: Path) -> None:
@@ -203,7 +226,14 @@ def test_a_file_that_is_no_detector_is_refused_in_one_sentence(model: Path, tmp_
 
 
 def test_options_are_checked(model: Path) -> None:
-    for options in ({"confidence": 0.0}, {"confidence": 1.5}, {"iou": 0.0}, {"threads": 0}, {"max_boxes": 0}):
+    for options in (
+        {"confidence": 0.0},
+        {"confidence": 1.5},
+        {"iou": 0.0},
+        {"threads": 0},
+        {"max_boxes": 0},
+        {"size_px": 100},
+    ):
         with pytest.raises(ConfigError, match="detect_yolo needs"):
             opened(model, **options)
     with pytest.raises(ConfigError, match="told to use tensorrt, but this onnxruntime has only"):
