@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import shutil
 import sys
@@ -23,7 +24,7 @@ from edgeapp.apps.golden_report import report_golden
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import ConfigError
 from edgeapp.core.record import AnyRecord, GateRecord
-from edgeapp.models import store
+from edgeapp.models import slots, store
 from edgeapp.models.golden import Examined, examine, read_golden
 from edgeapp.models.manifest import Model, ModelFile
 from edgeapp.models.verify import sha256_of
@@ -213,6 +214,15 @@ async def test_at_boot_the_model_that_last_passed_serves_instead(shop: Path) -> 
     assert await _boot("qc-new", records) == int8
     assert await _boot("qc-yolo11n", records) != int8
     assert passed.last("vision.detect") is None, "the embedded default needs no remembering"
+
+
+@pytest.mark.real_time
+async def test_current_is_what_was_switched_to(shop: Path) -> None:
+    with pytest.raises(ConfigError, match="stays current for detect: qc-new answers wrongly"):
+        await asyncio.to_thread(slots.switch, "detect", "qc-new", gate.check)
+    records: list[AnyRecord] = []
+    await _boot("current", records)
+    assert [each.model for each in records if isinstance(each, GateRecord)] == ["qc-yolo11n"]
 
 
 @pytest.mark.real_time
