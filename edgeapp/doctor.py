@@ -98,7 +98,7 @@ def _packages(_: Path | None) -> Iterator[Finding]:
 
 
 def _models(_: Path | None) -> Iterator[Finding]:
-    from edgeapp.models.store import manifest
+    from edgeapp.models.store import manifest, spoiled
     from edgeapp.models.verify import verify
 
     try:
@@ -106,6 +106,8 @@ def _models(_: Path | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("models", "broken", str(error))
         return
+    for spoilt in spoiled():
+        yield Finding("models", "note", str(spoilt))
     for entry in entries:
         try:
             verify(entry)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -465,6 +466,18 @@ def test_two_pulls_at_once(served: Hub, tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert "wait until it is done" in refused()
     fetched()
+
+
+def test_two_processes_pull_at_once(served: Hub, driver: Driver, tmp_path: Path) -> None:
+    served.files[BIN] = bytes(range(250)) * 12_000
+    with driving() as other, ThreadPoolExecutor(2) as both:
+        for _ in range(4):
+            shutil.rmtree(tmp_path / "models", ignore_errors=True)
+            ends = list(both.map(lambda one: one(), (driver, other)))
+            assert {status for status, _ in ends} <= {0, 2}
+            assert 0 in {status for status, _ in ends}
+            assert all("wait until it is done" in said for status, said in ends if status)
+            assert path_of("tiny").read_bytes() == served.files[BIN]
 
 
 def test_a_home_that_cannot_be_written(served: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
