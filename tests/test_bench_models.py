@@ -27,6 +27,14 @@ def test_a_quick_run_misses_only_what_so_few_cases_refute() -> None:
     assert not models._share("x", 40, 50, 0.95, quick=True).ok
 
 
+@pytest.mark.parametrize(
+    ("text", "heard", "wrong"),
+    [("a b c", "a b c", 0), ("a b c", "a c", 1), ("a b", "x b y", 2), ("a", "", 1), ("", "a", 1)],
+)
+def test_word_errors(text: str, heard: str, wrong: int) -> None:
+    assert models._word_errors(text, heard) == wrong
+
+
 def test_the_models_that_ship_are_small_enough() -> None:
     assert models._sizes(True)[0].ok
 
