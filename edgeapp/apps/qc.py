@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
+from typing import Any
 
 from edgeapp import config as settings
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule
+from edgeapp.vision.split import SplitDetector
 
 
 async def station(config: settings.Config) -> None:
@@ -24,7 +26,10 @@ async def station(config: settings.Config) -> None:
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     """The detector's stage and the rule."""
     vision = config.vision
-    detect = await parts.stage(vision.detect, "vision.detect", lambda frame: frame.pixels.nbytes)
+    split = vision.detect.engine == "detect_split"  # its features leave as one byte each
+    stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
+    local: Any = stage.local
+    detect = SplitDetector(local.stem, stage) if split else stage
     rule = InspectionRule(
         parts=vision.rule.parts,
         defects=vision.rule.defects,

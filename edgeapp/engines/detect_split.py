@@ -37,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     layer: int = 3
     """The last layer of the stem."""
 
-    confidence: float = 0.25
+    confidence: float = 0.1
     iou: float = 0.7
     threads: int = 1
     max_boxes: int = 300
@@ -64,8 +64,9 @@ class Split:
         """The first layers, in one bite. Raises BackendError."""
         return await self._lane.run(lambda: self.begin(frame), label="stem")
 
-    async def __call__(self, features: Features) -> Detections:
-        """The other layers, in one bite. Raises BackendError."""
+    async def __call__(self, it: Features | CameraFrame) -> Detections:
+        """The other layers, in one bite; all layers, in two, for a whole picture. Raises BackendError."""
+        features = it if isinstance(it, Features) else await self.stem(it)
         return await self._lane.run(lambda: self.finish(features), label="rest")
 
     def begin(self, frame: CameraFrame) -> Features:

@@ -195,6 +195,9 @@ class _Connection:
         self._unary = self._channel.unary_unary(
             f"{_SERVICE}ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
+        self._live = self._channel.unary_unary(
+            f"{_SERVICE}ServerLive", response_deserializer=pb.ServerLiveResponse.FromString
+        )
         self._stream = self._channel.stream_stream(
             f"{_SERVICE}ModelStreamInfer", response_deserializer=pb.ModelStreamInferResponse.FromString
         )
@@ -202,13 +205,20 @@ class _Connection:
 
     async def infer(self, request: Callable[[], bytes], gone: threading.Event) -> Any:
         """One request, one `ModelInferResponse`. Raises BackendError."""
+        return await self._once(self._unary, request, gone)
+
+    async def live(self) -> None:
+        """A round trip without a model, which wakes the radio and the connection. Raises BackendError."""
+        await self._once(self._live, bytes, threading.Event())
+
+    async def _once(self, ask: Any, request: Callable[[], bytes], gone: threading.Event) -> Any:
         import grpc.aio
 
         loop, counts = asyncio.get_running_loop(), self.counts
         counts.calls += 1
         started_s = loop.time()
         try:
-            response = await self._unary(request(), timeout=self._options.deadline_ms / 1e3)
+            response = await ask(request(), timeout=self._options.deadline_ms / 1e3)
         except asyncio.CancelledError:
             counts.cancelled += 1
             self._silence(loop.time() - started_s)
@@ -343,6 +353,10 @@ class _Client:
         self._connection, self.options = connection, options
         self.counts = connection.counts
         self.where = connection.where
+
+    async def probe(self, system: str = "") -> None:  # noqa: ARG002 - as a language model's
+        """A small round trip, so that radio and connection are awake when it matters. Raises BackendError."""
+        await _wire().run(self._connection.live())
 
     async def ask(self, tensors: Callable[[], Sequence[Tensor]], outputs: _Wanted) -> dict[str, NDArray[Any]]:
         """One request, one answer; `tensors` is called on the wire's thread. Raises BackendError."""

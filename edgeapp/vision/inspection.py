@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
-from typing import Final
+from typing import Final, Protocol
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
 from edgeapp.core.record import Sink
-from edgeapp.core.stage import Stage
 from edgeapp.vision.rules import InspectionRule, judge
 
 _IN_FLIGHT_MAX: Final = 8  # frames inspected at once; a faster line is told so, part by part
 _DECIDE_NS: Final = 2 * MS  # the wake-up before the due time, so that the verdict is out at it
 
 
+class Look(Protocol):
+    """A detector with a due time: a stage, or a split one."""
+
+    async def __call__(self, frame: CameraFrame, /, *, due_ns: int, of: str) -> Detections: ...
+
+
 class Inspection:
     """One camera's verdicts. Lives on one loop."""
 
-    def __init__(
-        self, detect: Stage[CameraFrame, Detections], rule: InspectionRule, *, due_after_ns: int, sink: Sink
-    ) -> None:
+    def __init__(self, detect: Look, rule: InspectionRule, *, due_after_ns: int, sink: Sink) -> None:
         """`due_after_ns` counts from the sensor's timestamp."""
         self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
         self._in_flight = 0

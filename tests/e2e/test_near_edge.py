@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from rude_triton import listening
 from triton_server import Running
 from worlds import Mouth, microphone
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.kiosk import BUNDLED_CONTENT, open_conversation
+from edgeapp.apps.qc import open_inspection
+from edgeapp.apps.wiring import Parts
+from edgeapp.config import parse
 from edgeapp.core.budget import Budget
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import (
@@ -31,6 +35,7 @@ from edgeapp.core.events import (
     CameraFrame,
     Clause,
     ConfigError,
+    Outcome,
     Prompt,
     TimestampKind,
     Utterance,
@@ -206,6 +211,61 @@ async def test_metrics_are_there_for_this_machine(near_edge: Running) -> None:
     page = await asyncio.to_thread(urllib.request.urlopen, address, timeout=10)
     with page:
         assert 'nv_inference_request_success{model="tts"' in page.read().decode()
+
+
+# A whole device
+
+
+DEVICE = """
+[voice.stt]
+engine = "stt_pocketsphinx"
+[voice.llm]
+engine = "llm_ctranslate2"
+options = {{ model = "kiosk-lm" }}
+[voice.tts]
+engine = "tts_espeak"
+[voice.stt.remote]
+engine = "triton"
+options = {{ url = "{url}", kind = "stt" }}
+[voice.llm.remote]
+engine = "triton"
+options = {{ url = "{url}", kind = "llm" }}
+[voice.tts.remote]
+engine = "triton"
+options = {{ url = "{url}", kind = "tts" }}
+[vision.detect]
+engine = "{engine}"
+options = {{ model = "qc-yolo11n" }}
+policy = "{policy}"
+[vision.detect.remote]
+engine = "triton"
+options = {{ url = "{url}", kind = "{kind}", jpeg_quality = 0 }}
+"""
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize(("engine", "kind"), [("detect_yolo", "detect"), ("detect_split", "rest")])
+async def test_a_device_lends_its_detector_as_the_configuration_says(
+    engine: str, kind: str, near_edge: Running
+) -> None:
+    for url, side in ((near_edge.server.url, "remote"), ("127.0.0.1:1", "local")):
+        config = parse(DEVICE.format(url=url, engine=engine, kind=kind, policy="remote"))
+        records: list[AnyRecord] = []
+        async with AsyncExitStack() as stack:
+            patient = msgspec.structs.replace(config.vision, budget_ms=60_000)
+            inspection = await open_inspection(
+                msgspec.structs.replace(config, vision=patient), Parts(stack, records.append)
+            )
+            verdict = await inspection.inspect(replace(frame(GOLDEN[1]), at_ns=now_ns()))
+        assert verdict.outcome is Outcome.FAIL
+        assert [each.side for each in records if isinstance(each, Record)] == [side]
+
+
+@pytest.mark.real_time
+async def test_a_kiosk_starts_without_its_near_edge() -> None:
+    config = parse(DEVICE.format(url="127.0.0.1:1", engine="detect_yolo", kind="detect", policy="edgeapp"))
+    async with AsyncExitStack() as stack:
+        assert await open_conversation(config, Parts(stack, lambda _: None))
 
 
 # Deaths
