@@ -137,7 +137,7 @@ class Rule(Section, frozen=True):
     part_score: float = 0.5
     defect_score: float = 0.25
     defect_scores: dict[str, float] = {}
-    """A defect's own least score, by its label. The detector's `confidence` must not be above any of them."""
+    """A defect's own least score, by its label. The detector's `confidence` (0.1) must not be above any of them."""
 
     version: str = "1"
 

@@ -21,7 +21,8 @@ PART_SCORE = 0.5
 """What `edgeapp.vision.rules.InspectionRule` asks of a part, to take it as seen."""
 
 RECALL_BAR, PRECISION_BAR = 0.98, 0.95
-GRID = [round(0.02 * step, 2) for step in range(2, 46)]
+GRID = [round(0.02 * step, 2) for step in range(5, 46)]
+"""Scores to choose from; the engine tells nothing below 0.1 unless configured to."""
 
 
 @dataclass(frozen=True)

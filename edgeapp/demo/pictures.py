@@ -70,8 +70,12 @@ def annotate(frame: CameraFrame, verdict: Verdict, height_px: int = 320) -> NDAr
 
     scale = height_px / frame.pixels.shape[0]
     picture = cv2.resize(frame.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    parts = {"washer", "bracket"}
+    best = max((box.score for box in verdict.boxes if box.label not in parts), default=0.0)
     for box in verdict.boxes:
-        part = box.label in {"washer", "bracket"}
+        part = box.label in parts
+        if not part and (verdict.outcome is Outcome.PASS or box.score < best / 2):
+            continue  # seen, but too unsure to count
         colour = (200, 200, 200) if part else _BGR[Outcome.FAIL]
         left, top, right, bottom = (round(each * scale) for each in (box.left, box.top, box.right, box.bottom))
         cv2.rectangle(picture, (left, top), (right, bottom), colour, 1 if part else 2)

@@ -101,7 +101,9 @@ def test_the_bundled_detector_takes_the_fast_way() -> None:
 
 def test_one_file_looks_at_every_size(tmp_path: Path) -> None:
     golden = BUNDLED.parent / "golden" / "00-washer-sound.jpg"
-    picture = cv2.imread(str(golden)).astype(np.uint8)
+    picture = cv2.imread(str(golden))
+    assert picture is not None
+    picture = picture.astype(np.uint8)
     view = np.concatenate([np.concatenate([picture, picture], axis=1)] * 2)
     for file in (BUNDLED, BUNDLED.with_name("qc-yolo11n-int8.onnx")):
         detectors = [opened(file), opened(file, size_px=320), opened(file, size_px=640)]
