@@ -4,8 +4,8 @@ At boot (`admit`) every engine of the configuration is asked the first cases of 
 does not load or answers wrongly is closed again, and the model that last passed for this role serves instead, or, if
 there is none, the one of the embedded defaults. After a switch (`check`) the whole set is asked.
 
-What is not gated: engines elsewhere (they are asked by the near edge that loads them), models given as a path without
-golden set, and recognisers with a grammar of their own.
+What is not gated: engines elsewhere, models given as a path, and package models with options of their own, for which
+nobody knows the right answers.
 """
 
 from __future__ import annotations

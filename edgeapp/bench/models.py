@@ -11,17 +11,21 @@ import json
 import math
 import sys
 import time
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import numpy as np
 
 from edgeapp import config as settings
-from edgeapp.apps.gate import PACKAGES, ask_build, ask_package, builds, golden_of
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.gate import BOOT_S, PACKAGES, ask_build, ask_package, builds, golden_of
+from edgeapp.apps.kiosk import BUNDLED_CONTENT, open_conversation
+from edgeapp.apps.qc import open_inspection
+from edgeapp.apps.wiring import Parts
 from edgeapp.bench.core import Bar, at_most, last_json, run_bench
 from edgeapp.bench.held_out import scripts
 from edgeapp.core.events import SAMPLE_RATE_HZ, ConfigError, Utterance
 from edgeapp.core.lane import Lane
+from edgeapp.core.record import AnyRecord, GateRecord
 from edgeapp.demo.kiosk import Question, recorded_questions
 from edgeapp.devices.files import read_clip
 from edgeapp.models.golden import TranscribeCase
@@ -97,8 +101,26 @@ def _golden(_: bool) -> list[Bar]:
         took_s[engine] = round(examined.took_s, 2)
         wrong += [] if examined.ok else [engine]
     _figures["golden_s"] = took_s
+    boot_s = _figures["golden_at_boot_s"] = asyncio.run(_boot())
     note = ", ".join(wrong) or f"{len(took_s)} builds, {sum(took_s.values()):.1f} s together"
-    return [Bar("models_refused_by_golden_sets", len(wrong), 0, "builds", not wrong, note)]
+    at_boot = ", ".join(f"{role} {seconds} s" for role, seconds in boot_s.items())
+    return [
+        Bar("models_refused_by_golden_sets", len(wrong), 0, "builds", not wrong, note),
+        at_most(
+            "golden_gate_at_boot_s", sum(boot_s.values()), len(boot_s) * (BOOT_S + 1), "s", f"what it adds: {at_boot}"
+        ),
+    ]
+
+
+async def _boot() -> dict[str, float]:
+    """Seconds that the gate takes of the start of the embedded device, role by role; opening the engines not counted."""
+    records: list[AnyRecord] = []
+    config = settings.Config()
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, records.append)
+        await open_inspection(config, parts)
+        await open_conversation(config, parts)
+    return {each.where: round(each.took_ns / 1e9, 2) for each in records if isinstance(each, GateRecord)}
 
 
 def _detector(quick: bool) -> list[Bar] | str:
