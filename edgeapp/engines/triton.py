@@ -104,6 +104,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     ca: str = ""
     """The PEM file of the authority that signed the server's certificate; empty means no TLS."""
 
+    server_name: str = ""
+    """The name that the server's certificate must carry; empty is the host of `url`."""
+
     certificate: str = ""
     """This device's certificate (PEM), where the server wants one."""
 
@@ -176,7 +179,7 @@ class _Connection:
         from tritonclient.grpc import service_pb2 as pb
 
         options = self._options
-        arguments = [
+        arguments: list[tuple[str, Any]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 1_000),  # also the bound of one attempt to connect
@@ -185,6 +188,8 @@ class _Connection:
             ("grpc.max_send_message_length", -1),
             ("grpc.enable_http_proxy", 0),  # where a question goes is said by the configuration alone
         ]
+        if options.server_name:
+            arguments.append(("grpc.ssl_target_name_override", options.server_name))
         if options.ca:
             files = [
                 Path(path).read_bytes() if path else None for path in (options.ca, options.key, options.certificate)

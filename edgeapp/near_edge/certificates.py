@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
 
 _AUTHORITY_DAYS: Final = 3 * 365
+_OWN: Final = ("localhost", "127.0.0.1")  # the server looks after itself under these
 _CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
 
@@ -42,7 +43,7 @@ def make(folder: Path, hosts: Sequence[str], days: int) -> datetime:
     try:
         key, authority = _authority(folder / "authority")
         until = datetime.now(UTC) + timedelta(days=days)
-        names = x509.SubjectAlternativeName([_name(host) for host in hosts])
+        names = x509.SubjectAlternativeName([_name(host) for host in dict.fromkeys([*hosts, *_OWN])])
         usage = x509.ExtendedKeyUsage([Usage.SERVER_AUTH, Usage.CLIENT_AUTH])  # it asks itself whether it is well
         _issue(folder / "server", "server", key, authority, until, [names, usage])
         _issue(folder / "device", "device", key, authority, until, [x509.ExtendedKeyUsage([Usage.CLIENT_AUTH])])

@@ -17,6 +17,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -48,7 +49,8 @@ _STOP_S: Final = 12.0
 _LOAD_S: Final = 60.0
 _RESTART_MAX_S: Final = 30.0
 _RESTRICTED: Final = "model-repository,shared-memory,logging,trace"
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1"}  # noqa: S104 - only with certificates
+_LOOPBACK: Final = ("127.0.0.1", "localhost")
 _KINDS: Final[Mapping[str, Any]] = {
     "detector": "detect", "rest": "rest", "stt": "stt", "tts": "tts", "llm": "llm", "echo": "stt",
 }  # fmt: skip
@@ -60,7 +62,7 @@ class Settings:
 
     models: Sequence[Served] = DEFAULT
     host: str = "127.0.0.1"
-    """The address devices reach it under; one that is not loopback needs `tls`."""
+    """The IPv4 address to listen on; one that is not loopback needs `tls`."""
 
     grpc_port: int = 0
     """0 takes a free one."""
@@ -122,8 +124,10 @@ class Server:
     def options(self, model: Served) -> triton.Options:
         """How this process reaches one of its models."""
         tls = self.settings.tls
+        here = _ANYWHERE.get(self.settings.host, self.settings.host)
         return triton.Options(
-            url=self.url,
+            url=f"{here}:{self.grpc_port}",
+            server_name="localhost" if tls else "",
             kind=_KINDS[model.template],
             served_model=model.name,
             jpeg_quality=0,
@@ -291,7 +295,8 @@ class Server:
         options = self.options(Served(model, "llm"))
         if options.ca:
             files = (Path(path).read_bytes() for path in (options.ca, options.key, options.certificate))
-            channel = grpc.secure_channel(options.url, grpc.ssl_channel_credentials(*files))
+            name = [("grpc.ssl_target_name_override", options.server_name)]
+            channel = grpc.secure_channel(options.url, grpc.ssl_channel_credentials(*files), name)
         else:
             channel = grpc.insecure_channel(options.url)
         try:
@@ -352,15 +357,22 @@ async def serving(
     _check(settings)
     ready = await asyncio.to_thread(environment.prepare)
     own = settings.folder or environment.cache_root() / f"serve-{os.getpid()}-{secrets.token_hex(3)}"
+    started = False
+
+    def clean() -> None:
+        if started and settings.folder is None:  # of a start that failed, the log is kept until the next one
+            _remove(own)
+
     async with AsyncExitStack() as stack:
-        if settings.folder is None:
-            stack.callback(_remove, own)
+        _sweep()
+        stack.callback(clean)
         _remove(own / "repository")
         await asyncio.to_thread(repository.build, own / "repository", settings.models, content=settings.content)
         grpc_port, metrics_port = _ports(settings)
         server = Server(settings, ready, own, grpc_port, metrics_port, say)
         stack.push_async_callback(server.stop)
         await server.start()
+        started = True
         if watch and settings.health_every_s:
             watcher = asyncio.create_task(server.watch())
 
@@ -373,9 +385,15 @@ async def serving(
 
 
 def _remove(folder: Path) -> None:
-    import shutil
-
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove what applications that are gone could not."""
+    for folder in environment.cache_root().glob("serve-*-*"):
+        number = folder.name.split("-")[1]
+        if not Path(f"/proc/{number}").exists():
+            _remove(folder)
 
 
 def _check(settings: Settings) -> None:
