@@ -275,6 +275,13 @@ def test_what_cannot_be_current_is_said() -> None:
         slots.switch("llm", "kiosk-lm", right)
 
 
+def test_a_home_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("EDGEAPP_HOME", str(home / "file"))
+    with pytest.raises(ConfigError, match="set EDGEAPP_HOME to another folder"):
+        slots.switch("llm", "kiosk-lm", right)
+
+
 def test_a_switch_killed_in_the_middle_leaves_one_of_the_two() -> None:
     ready_model()
     (pulled_root() / "switches.jsonl").write_bytes(b'{"at": "cut')

@@ -145,10 +145,18 @@ def path_of(name: str) -> Path:
 
 @contextmanager
 def alone(name: str, doing: str) -> Iterator[None]:
-    """Hold the lock of one model; it goes with the process, however that ends. Raises ConfigError if it is taken."""
+    """Hold the lock of one model; it goes with the process, however that ends. Raises ConfigError if it is taken
+    or the folder of the models cannot be written.
+    """
     root = pulled_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f".lock-{name}").open("w") as lock:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / f".lock-{name}").open("w")
+    except OSError as error:
+        raise ConfigError(
+            f"cannot keep models in {root} ({error.strerror}): make room, mend its rights, or set EDGEAPP_HOME to another folder"
+        ) from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
