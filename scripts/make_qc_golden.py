@@ -1,7 +1,7 @@
 """Draw the QC detector's golden set and note what the model sees: `python scripts/make_qc_golden.py --model models/qc-yolo11n`.
 
-Fourteen pictures, each type sound and with each defect, drawn with seeds that no data set uses. golden/golden.json holds
-for each the truth (parts and defects with boxes) and the boxes that the float32 model gives (`expected`, by ultralytics'
+Fourteen pictures, each type sound and with each defect, drawn with seeds that no data set uses, and for 640 px seven views
+of four of them side by side. golden/golden.json holds for each the boxes that the float32 model gives (by ultralytics'
 own predict at conf 0.25), so that another build or another machine can be compared with it. Needs the extra `train`.
 """
 
@@ -58,6 +58,31 @@ def _draw(number: int, attempt: int) -> tuple[Image, tuple[SeenPart, ...]]:
     return take_picture(rng, belt, [Placed(part, SIZE_PX // 2, SIZE_PX // 2)], look)
 
 
+def view(pictures: list[Image], number: int) -> Image:
+    """View `number` of seven: four of the pictures side by side (uint8 640x640x3), each picture in two views."""
+    four = [pictures[(2 * number + step) % len(pictures)] for step in (0, 1, 7, 8)]
+    return np.concatenate([np.concatenate(four[:2], axis=1), np.concatenate(four[2:], axis=1)])
+
+
+def asked(detector: Any, file: Path, size_px: int) -> dict[str, Any]:
+    """What ultralytics sees in a picture, as a case of the golden set."""
+    found = detector.predict(file, imgsz=size_px, conf=0.25, device="cpu", verbose=False)[0]
+    boxes = [
+        {"label": found.names[int(label)], "xyxy": [round(value, 2) for value in box], "score": round(score, 4)}
+        for label, score, box in zip(
+            found.boxes.cls.tolist(), found.boxes.conf.tolist(), found.boxes.xyxy.tolist(), strict=True
+        )
+    ]
+    return {"image": file.name, "size_px": size_px, "boxes": boxes}
+
+
+def written(file: Path, picture: Image, quality: int) -> Path:
+    """The picture as a JPEG file. Raises OSError."""
+    if not cv2.imwrite(str(file), picture, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        raise OSError(f"could not write {file}: is the disk full?")
+    return file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True, help="folder with the ONNX file")
@@ -71,22 +96,18 @@ def main() -> None:
     out = args.model / "golden"
     out.mkdir(exist_ok=True)
     cases: list[dict[str, Any]] = []
+    pictures: list[Image] = []
     told = 0
     for number, (kind, defects) in enumerate(CASES):
         picture, parts = draw_case(number)
-        name = f"{number:02d}-{kind}-{'-'.join(defects) or 'sound'}.jpg"
-        if not cv2.imwrite(str(out / name), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]):
-            raise OSError(f"could not write {out / name}: is the disk full?")
-        found = detector.predict(out / name, imgsz=SIZE_PX, conf=0.25, device="cpu", verbose=False)[0]
-        expected = [
-            {"label": found.names[int(label)], "xyxy": [round(value, 2) for value in box], "score": round(score, 4)}
-            for label, score, box in zip(
-                found.boxes.cls.tolist(), found.boxes.conf.tolist(), found.boxes.xyxy.tolist(), strict=True
-            )
-        ]
-        cases.append({"image": name, "size_px": SIZE_PX, "boxes": expected})
+        pictures.append(picture)
+        file = written(out / f"{number:02d}-{kind}-{'-'.join(defects) or 'sound'}.jpg", picture, 95)
+        cases.append(asked(detector, file, SIZE_PX))
         seen = {defect.kind for part in parts for defect in part.defects}
-        told += seen == {each["label"] for each in expected} - set(PART_TYPES)
+        told += seen == {each["label"] for each in cases[-1]["boxes"]} - set(PART_TYPES)
+    for number in range(len(CASES) // 2):
+        file = written(out / f"view-{number}.jpg", view(pictures, number), 90)
+        cases.append(asked(detector, file, 2 * SIZE_PX))
     note = f"boxes of ultralytics' own predict on {model.name}, by scripts/make_qc_golden.py"
     golden = {"task": "detect", "at_least": AT_LEAST, "note": note, "cases": cases}
     (out / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")

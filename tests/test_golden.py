@@ -217,6 +217,20 @@ async def test_at_boot_the_model_that_last_passed_serves_instead(shop: Path) -> 
 
 
 @pytest.mark.real_time
+async def test_at_boot_a_build_is_asked_the_cases_of_its_size(shop: Path) -> None:
+    records: list[AnyRecord] = []
+    for size_px in (640, 480):
+        options = {"model": "qc-yolo11n", "size_px": size_px}
+        async with AsyncExitStack() as stack:
+            await Parts(stack, records.append).engine(
+                settings.Stage(engine="detect_yolo", options=options), "vision.detect"
+            )
+    large, other = (each for each in records if isinstance(each, GateRecord))
+    assert (large.outcome, large.right) == ("passed", large.cases)
+    assert (other.outcome, other.why) == ("not asked", "it has no golden case for 480 px")
+
+
+@pytest.mark.real_time
 async def test_current_is_what_was_switched_to(shop: Path) -> None:
     with pytest.raises(ConfigError, match="stays current for detect: qc-new answers wrongly"):
         await asyncio.to_thread(slots.switch, "detect", "qc-new", gate.check)

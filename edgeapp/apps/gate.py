@@ -232,8 +232,10 @@ async def _open(asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sin
             engine = await trial.enter_async_context(asked.module.load(asked.options, lane))
         except BackendError as error:
             raise ConfigError(f"{where}: {asked.name} does not run here: {error}") from error
-        if asked.golden is None:
-            sink(GateRecord(where, now_ns(), asked.name, "not asked", "it has no golden set"))
+        size_px = getattr(engine, "size_px", 0)
+        if asked.golden is None or not asked.golden.cases_for(size_px):
+            why = f"it has no golden case for {size_px} px" if asked.golden else "it has no golden set"
+            sink(GateRecord(where, now_ns(), asked.name, "not asked", why))
         else:
             least = getattr(asked.options, "confidence", RULE_SCORE)
             examined = await examine(asked.golden, engine, asked.name, confidence=least, budget_s=boot_s)

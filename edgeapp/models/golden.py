@@ -153,6 +153,11 @@ class GoldenSet:
     """Of the set's file and of every file its cases name, in their order."""
 
     grammar: tuple[str, ...] = ()
+    """What a recogniser with a grammar listens for meanwhile."""
+
+    def cases_for(self, size_px: int) -> list[Case]:
+        """The cases that an engine whose input has `size_px` is asked; all of them if it has none (0)."""
+        return [case for case in self.cases if not size_px or getattr(case, "size_px", 0) in {0, size_px}]
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +245,7 @@ async def examine(
     """
     loop = asyncio.get_running_loop()
     size_px = getattr(engine, "size_px", 0)
-    cases = [case for case in golden.cases if getattr(case, "size_px", 0) in {0, size_px} or not size_px]
+    cases = golden.cases_for(size_px)
     if not cases:
         raise ConfigError(f"the golden set of {name} has no case for {size_px} px; make it with that build too")
     begun = loop.time()
