@@ -84,103 +84,109 @@ class Hub:
         return [each.range for each in self.served if each.method == "GET" and each.path.endswith(f"/{name}")]
 
 
-def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            """The test reads `served`."""
-
-        def do_GET(self) -> None:
-            get = self.headers.get
-            seen = Served("GET", self.path, get("Range", ""), get("Authorization", ""), get("Host", ""))
-            hub.served.append(seen)
-            if self.path.startswith("/api/models/"):
-                self._head(hub.status, len(body := hub.body or hub.listed()), {"X-Error-Code": hub.error})
-                self.wfile.write(body)
-                return
-            name = self.path.partition("/resolve/")[2].partition("/")[2]
-            if name not in hub.files:
-                self._head(404, 0, {"X-Error-Code": "EntryNotFound"})
-                return
-            faults = hub.wrong.get(name, [])
-            self._file(name, faults.pop(0) if faults else "")
-            self.wfile.flush()
-
-        def _head(self, status: int, length: int | None, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for key, value in headers.items():
-                if value:
-                    self.send_header(key, value)
-            if length is not None:
-                self.send_header("Content-Length", str(length))
-            self.end_headers()
-
-        def _file(self, name: str, fault: str) -> None:
-            data = hub.files[name]
-            if fault.isdecimal():
-                self._head(int(fault), 0, {"Retry-After": "0"})
-                return
-            if fault == "silent":
-                hub.over.wait(20)
-                return
-            if fault == "away":
-                self._head(302, 0, {"Location": f"{hub.elsewhere}{self.path}"})
-                return
-            asked = self.headers.get("Range", "") if fault != "whole" else ""
-            start = int(asked.removeprefix("bytes=").partition("-")[0] or 0)
-            if asked and start >= len(data):
-                self._head(416, 0, {"Content-Range": f"bytes */{len(data)}"})
-                return
-            self._body(data, start, fault, partial=bool(asked))
-
-        def _body(self, data: bytes, start: int, fault: str, *, partial: bool) -> None:
-            start = max(0, start - 1) if fault == "wrong-part" and partial else start
-            rest = data[start:]
-            headers = {"Content-Encoding": "gzip" if fault == "gzip" else ""}
-            if partial:
-                headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            if fault == "other":
-                rest = bytes(255 - byte for byte in rest)
-            if fault == "more":
-                rest += b"0123456789"
-            if fault == "less":
-                rest = rest[:-10]
-            if fault == "endless":
-                headers["Connection"] = "close"
-            length = {"long": len(rest) + 10, "endless": None}.get(fault, len(rest))
-            self._head(206 if partial else 200, length, headers)
-            self.close_connection = bool(fault)
-            if fault.startswith("cut:"):
-                rest = rest[: int(fault.removeprefix("cut:"))]
-            if fault == "stall":
-                rest = rest[: len(rest) // 2]
-            try:
-                self.wfile.write(rest)
-                while fault == "endless" and not hub.over.is_set():
-                    self.wfile.write(bytes(65536))
-            except (BrokenPipeError, ConnectionResetError):
-                return  # the client has had enough
-            self.wfile.flush()
-            if fault == "stall":
-                hub.over.wait(20)
-
-    return Handler
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def __init__(self, state: Hub) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.hub = state
+
     def handle_error(self, *_: object) -> None:
         """A client that is killed in the middle is what is tested."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, *_: object) -> None:
+        """The test reads `served`."""
+
+    def do_GET(self) -> None:
+        get = self.headers.get
+        seen = Served("GET", self.path, get("Range", ""), get("Authorization", ""), get("Host", ""))
+        self.server.hub.served.append(seen)
+        if self.path.startswith("/api/models/"):
+            self._head(
+                self.server.hub.status,
+                len(body := self.server.hub.body or self.server.hub.listed()),
+                {"X-Error-Code": self.server.hub.error},
+            )
+            self.wfile.write(body)
+            return
+        name = self.path.partition("/resolve/")[2].partition("/")[2]
+        if name not in self.server.hub.files:
+            self._head(404, 0, {"X-Error-Code": "EntryNotFound"})
+            return
+        faults = self.server.hub.wrong.get(name, [])
+        self._file(name, faults.pop(0) if faults else "")
+        self.wfile.flush()
+
+    def _head(self, status: int, length: int | None, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            if value:
+                self.send_header(key, value)
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def _file(self, name: str, fault: str) -> None:
+        data = self.server.hub.files[name]
+        if fault.isdecimal():
+            self._head(int(fault), 0, {"Retry-After": "0"})
+            return
+        if fault == "silent":
+            self.server.hub.over.wait(20)
+            return
+        if fault == "away":
+            self._head(302, 0, {"Location": f"{self.server.hub.elsewhere}{self.path}"})
+            return
+        asked = self.headers.get("Range", "") if fault != "whole" else ""
+        start = int(asked.removeprefix("bytes=").partition("-")[0] or 0)
+        if asked and start >= len(data):
+            self._head(416, 0, {"Content-Range": f"bytes */{len(data)}"})
+            return
+        self._body(data, start, fault, partial=bool(asked))
+
+    def _body(self, data: bytes, start: int, fault: str, *, partial: bool) -> None:
+        start = max(0, start - 1) if fault == "wrong-part" and partial else start
+        rest = data[start:]
+        headers = {"Content-Encoding": "gzip" if fault == "gzip" else ""}
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if fault == "other":
+            rest = bytes(255 - byte for byte in rest)
+        if fault == "more":
+            rest += b"0123456789"
+        if fault == "less":
+            rest = rest[:-10]
+        if fault == "endless":
+            headers["Connection"] = "close"
+        length = {"long": len(rest) + 10, "endless": None}.get(fault, len(rest))
+        self._head(206 if partial else 200, length, headers)
+        self.close_connection = bool(fault)
+        if fault.startswith("cut:"):
+            rest = rest[: int(fault.removeprefix("cut:"))]
+        if fault == "stall":
+            rest = rest[: len(rest) // 2]
+        try:
+            self.wfile.write(rest)
+            while fault == "endless" and not self.server.hub.over.is_set():
+                self.wfile.write(bytes(65536))
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the client has had enough
+        self.wfile.flush()
+        if fault == "stall":
+            self.server.hub.over.wait(20)
 
 
 @contextmanager
 def hub(files: dict[str, bytes]) -> Iterator[Hub]:
     """Serve `files` on a free port."""
     state = Hub(files)
-    server = _Server(("127.0.0.1", 0), _handler(state))
+    server = _Server(state)
     state.endpoint = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
