@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "core": {"core"},
     "voice": {"core", "voice"},
     "vision": {"core", "vision"},
-    "engines": {"core.events", "core.clock", "core.lane", "core.stream", "core.chat", "core.pour"},
+    "engines": {"core.events", "core.clock", "core.lane", "core.stream", "core.chat", "core.pour", "core.denoise"},
     "devices": {"core.events", "core.clock", "core.lane", "core.stream", "devices"},
     "models": {"core.events", "models"},
     "observe": {"core", "observe"},

@@ -4,7 +4,9 @@ The wheel carries an acoustic model and a dictionary of US English. With a gramm
 a few milliseconds after the last sample), but it forces whatever it hears into a sentence. So beside the sentences the
 search network holds a loop over all phones (a garbage model: Wilpon et al. 1990, IEEE Trans. ASSP 38 (11)): speech that
 the loop explains better, at a price for every phone, is not in the grammar, and its text is empty. One search scores
-both, so the comparison is fair and costs no second decoder. How the price was measured: docs/LOG.md.
+both, so the comparison is fair and costs no second decoder. In noise the loop
+explains everything better, so an utterance that begins in noise is cleaned first (`core/denoise.py`) and meets a loop at
+a higher price. How the prices were measured: docs/LOG.md and `scripts/measure_pocketsphinx.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import numpy as np
 
+from edgeapp.core.denoise import LEVEL_FRAME, Suppressor, noise_rms
 from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, ConfigError, Transcript, Utterance
 
 if TYPE_CHECKING:
@@ -31,6 +34,10 @@ T = TypeVar("T")
 Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 _BITE_SAMPLES: Final = SAMPLE_RATE_HZ  # decoded at once when an utterance is decoded from scratch: about 50 ms of work
+_START_SAMPLES: Final = 3_072  # 192 ms: what tells the noise, within the pre-roll that begins an utterance
+_SPEECH_RMS: Final = 1_000.0  # of a person at arm's length, in steps of 16 bits, until one was heard
+_LEARN: Final = 0.3  # how fast a new speaker's loudness is learned
+_GAIN_FLOOR: Final = 0.2
 _PHONE: Final = "phone_"  # begins the name of every word of the phone loop
 _SILENT: Final = {"SIL"}
 _NOTHING: Final = Transcript("", complete=False)
@@ -53,6 +60,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     phone_loop: float = 0.001
     """The probability of each phone of the loop beside the grammar: a larger one refuses more; 0 accepts everything."""
+
+    noisy_phone_loop: float = 1e-10
+    """The same in noise."""
+
+    noisy_below_db: float = 26.0
+    """How far above the noise speech must be for an utterance to count as quiet; 0 takes every one as quiet."""
 
     pronunciations: dict[str, str] = {}
     """Words that the dictionary lacks, with their sounds: `edgeapp = "EH JH AE P"`."""
@@ -77,7 +90,8 @@ class PocketSphinx:
         self._lane = lane
         self._one_at_a_time = asyncio.Lock()
         self._mean: str = decoder.get_cmn(False)  # of cepstra: the decoder learns the microphone's from what it hears
-        self._search = ""  # the name of the active search; empty until there is one
+        self._search = ""  # the name of the search for quiet; empty until there is one
+        self._noisy_search = ""  # and of the one for noise, which may be the same
         self._searches = 0
         self._accepts: Callable[[str], bool] = lambda _: False
         self._only_whole = False
@@ -86,6 +100,9 @@ class PocketSphinx:
         self._open = False
         self._heard = 0
         self._kept: list[NDArray[np.int16]] = []  # bounded by max_utterance_s
+        self._decoding = False  # the decoder has begun; before that, the utterance's noise is not known yet
+        self._suppressor: Suppressor | None = None
+        self._speech_rms = _SPEECH_RMS
 
     async def hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
         """Take the next samples (int16, 16 kHz, any length) of utterance `number`, and return the text so far.
@@ -150,31 +167,73 @@ class PocketSphinx:
     def _begin(self, number: int) -> None:
         self._close()
         self._number, self._heard, self._kept = number, 0, []
-        self._decoder.start_utt()
         self._open = True
 
     def _close(self) -> None:
-        if self._open:
-            self._open = False
+        self._open = False
+        if self._decoding:
+            self._decoding = False
             self._decoder.end_utt()
 
     def _feed(self, samples: NDArray[np.int16]) -> None:
         self._heard += samples.size
-        if samples.size and not self._too_long():
-            self._kept.append(samples)
-            self._decoder.process_raw(samples.tobytes())
+        if not samples.size or self._too_long():
+            return
+        self._kept.append(samples)
+        if self._decoding:
+            self._decode(samples)
+        elif self._heard >= _START_SAMPLES:
+            self._start_decoding()
+
+    def _start_decoding(self) -> None:
+        """Choose the search by the noise that the utterance begins with, and decode what was heard so far."""
+        heard = np.concatenate(self._kept)
+        start = heard[:_START_SAMPLES]
+        noisy = start.size == _START_SAMPLES and self._is_noisy(start)
+        self._suppressor = Suppressor(start, _GAIN_FLOOR) if noisy else None
+        self._decoder.activate_search(self._noisy_search if noisy else self._search)
+        self._decoder.start_utt()
+        self._decoding = True
+        self._decode(heard)
+
+    def _is_noisy(self, start: NDArray[np.int16]) -> bool:
+        above_db = 20 * np.log10(self._speech_rms / max(noise_rms(start), 1.0))
+        return bool(above_db < self._options.noisy_below_db)
+
+    def _decode(self, samples: NDArray[np.int16]) -> None:
+        clean = samples if self._suppressor is None else self._suppressor.push(samples)
+        if clean.size:
+            self._decoder.process_raw(clean.tobytes())
 
     def _too_long(self) -> bool:
         return self._heard > self._options.max_utterance_s * SAMPLE_RATE_HZ
 
     def _finish(self, rest: NDArray[np.int16]) -> Transcript:
         self._feed(rest)
+        if self._kept and not self._decoding:
+            self._start_decoding()
+        if not self._decoding:
+            self._close()
+            return _NOTHING
+        if self._suppressor is not None and (held := self._suppressor.flush()).size:
+            self._decoder.process_raw(held.tobytes())
         self._close()
         final = self._text()
-        return final if final.complete or not self._only_whole else _NOTHING
+        if self._only_whole and not final.complete:
+            return _NOTHING
+        if final.text:
+            self._learn_level()
+        return final
+
+    def _learn_level(self) -> None:
+        """How loud the person is: the level that a tenth of the utterance is above."""
+        heard = np.concatenate(self._kept).astype(np.float64)
+        powers = np.square(heard[: heard.size // LEVEL_FRAME * LEVEL_FRAME].reshape(-1, LEVEL_FRAME)).mean(axis=1)
+        if powers.size:
+            self._speech_rms += _LEARN * (float(np.sqrt(np.quantile(powers, 0.9))) - self._speech_rms)
 
     def _text(self) -> Transcript:
-        best = self._decoder.hyp()
+        best = self._decoder.hyp() if self._decoding or not self._open else None
         text = best.hypstr if best is not None and not self._too_long() else ""
         if self._options.keyphrase:
             said = any(not word.startswith(_PHONE) for word in text.split())
@@ -190,9 +249,13 @@ class PocketSphinx:
             raise ConfigError("stt_pocketsphinx: the grammar has no words; give it at least one sentence")
         self.need_words(words)
         plain = self._decoder.create_fsg("plain", start, final, arcs)
-        loop = self._phone_loop(start, final, 1 + max(max(arc[0], arc[1]) for arc in arcs))
-        self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
-        self.activate(name)
+        state = 1 + max(max(arc[0], arc[1]) for arc in arcs)
+        names = []
+        for price in (self._options.phone_loop, self._options.noisy_phone_loop):
+            loop = self._phone_loop(start, final, state, price) if self._options.phone_loop else []
+            self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
+            names.append(name)
+        self.activate(*names)
         self._accepts, self._only_whole = plain.accept, True
 
     def listen_for(self, words: Sequence[str]) -> None:
@@ -209,11 +272,8 @@ class PocketSphinx:
         self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs))
         self.activate(name)
 
-    def _phone_loop(self, start: int, final: int, state: int) -> list[Arc]:
+    def _phone_loop(self, start: int, final: int, state: int, price: float) -> list[Arc]:
         """Arcs of a loop over all phones from `start` to `final` through the new state `state`."""
-        price = self._options.phone_loop
-        if price == 0:
-            return []
         loop: list[Arc] = [(state, state, price, _PHONE + phone.lower()) for phone in self._phones]
         return [(start, state, 1.0), *loop, (state, final, 1.0)]
 
@@ -248,17 +308,18 @@ class PocketSphinx:
         self._searches += 1
         return f"search{self._searches}"
 
-    def activate(self, name: str) -> None:
-        """Search with `name` from now on, and forget the search before it."""
+    def activate(self, name: str, noisy: str = "") -> None:
+        """Search with `name` from now on, in noise with `noisy`, and forget the searches before them."""
         self._close()
         self._decoder.activate_search(name)
-        if self._search:
-            self._decoder.remove_search(self._search)
-        self._search = name
+        for before in {self._search, self._noisy_search} - {""}:
+            self._decoder.remove_search(before)
+        self._search, self._noisy_search = name, noisy or name
 
     def _forget(self) -> None:
         self._close()
         self._decoder.set_cmn(self._mean)
+        self._speech_rms = _SPEECH_RMS
         self._number, self._heard, self._kept = None, 0, []
 
     def warm_up(self) -> None:
@@ -282,6 +343,10 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
         raise ConfigError(f"stt_pocketsphinx: {' and '.join(given)} exclude each other; keep one")
     if not 0 <= options.phone_loop <= 1:
         raise ConfigError(f"stt_pocketsphinx: phone_loop is {options.phone_loop}; use a probability from 0 to 1")
+    if not 0 < options.noisy_phone_loop <= 1:
+        raise ConfigError(
+            f"stt_pocketsphinx: noisy_phone_loop is {options.noisy_phone_loop}; use a probability above 0 and up to 1"
+        )
     if options.keyphrase and options.phone_loop == 0:
         raise ConfigError("stt_pocketsphinx: a keyphrase is found among other sounds, so phone_loop must be above 0")
     if not 1 <= options.max_utterance_s <= 600:
