@@ -119,8 +119,8 @@ def as_toml(models: list[Model]) -> str:
                 lines.append('revision = ""')
         for table in ("options", "figures"):
             if values := getattr(model, table):
-                pairs = ", ".join(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in values.items())
-                lines.append(f"{table} = {{ {pairs} }}")
+                lines += ["", f"[model.{table}]"]
+                lines += [f"{json.dumps(key)} = {json.dumps(value)}" for key, value in values.items()]
         for each in model.files:
             lines += ["", "[[model.files]]", f"path = {json.dumps(each.path)}", f'sha256 = "{each.sha256}"']
             lines.append(f"size = {each.size}")
