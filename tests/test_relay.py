@@ -47,6 +47,18 @@ def test_a_shorter_way_does_not_reorder_what_one_connection_sent() -> None:
     assert shaper.through_ns(12 * MS, 0, "up", first) == 59 * MS
 
 
+def test_a_retransmission_after_an_outage_holds_up_its_own_connection_alone() -> None:
+    shaper = Shaper(link((Kind.OUTAGE, 1_000, 21_000)))
+    before = shaper.through_ns(990 * MS, 3_000_000, "up")  # under way when it begins
+    during = shaper.through_ns(17_000 * MS, 1_000, "up")
+    assert before is not None
+    assert during is not None
+    assert min(before, during) > 21_000 * MS
+    new = shaper.through_ns(21_010 * MS, 1_000, "up")
+    assert new is not None
+    assert new < 21_100 * MS
+
+
 def test_lumps_are_two_milliseconds_of_the_rate() -> None:
     assert Shaper(link(mbps=80)).slice_bytes(0, "up") == 20_000
     assert Shaper(link(mbps=0.01)).slice_bytes(0, "up") == 1_448

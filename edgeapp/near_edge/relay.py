@@ -83,7 +83,9 @@ class Shaper:
         left_ns = self.weather.leaves_ns(start_ns, size_bytes, direction)
         if left_ns is None:
             return None
-        self._free_ns[direction] = left_ns
+        # What an outage holds back waits for its own connection's retransmission; the link is free for the others.
+        outage = self.weather.outage_between(start_ns, left_ns)
+        self._free_ns[direction] = left_ns if outage is None else max(start_ns, outage.start_ns)
         return max(not_before_ns, self.weather.arrives_ns(left_ns, size_bytes, direction))
 
     def slice_bytes(self, now: int, direction: Direction) -> int:
@@ -152,6 +154,7 @@ class Relay:
             if ready_ns is None:
                 await self._swallow(reader)
                 return
+            await sleep_until(self.origin_ns + ready_ns)  # what is not ready yet must not stand before what is
             edge_reader, edge_writer = await asyncio.wait_for(asyncio.open_connection(*self._to), _CONNECT_S)
             self._writers.add(edge := edge_writer)
             async with asyncio.TaskGroup() as both:

@@ -155,6 +155,13 @@ class Weather:
         first, last = bisect_right(self._starts, start_ns), bisect_right(self._starts, end_ns)
         return next((each.start_ns for each in self._troubles[first:last] if each.kind is Kind.RESET), None)
 
+    def outage_between(self, start_ns: int, end_ns: int) -> Trouble | None:
+        """The first outage that touches [start, end]; None if there is none."""
+        self._know(end_ns)
+        first, last = bisect_right(self._starts, start_ns), bisect_right(self._starts, end_ns)
+        now = [each for each in self._near(start_ns) if each.end_ns > start_ns]
+        return next((each for each in [*now, *self._troubles[first:last]] if each.kind is Kind.OUTAGE), None)
+
     def leaves_ns(self, start_ns: int, size_bytes: int, direction: Direction) -> int | None:
         """When the last of `size_bytes`, ready at `start_ns`, has left the sender; None if it is swallowed.
 
