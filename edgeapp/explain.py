@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
+from edgeapp.core.placement import Why
 from edgeapp.core.record import Record, TurnRecord
 from edgeapp.observe.jsonl import read
 from edgeapp.observe.waterfall import Span, frame_spans, turn_spans
@@ -92,14 +93,49 @@ def _call(call: Record) -> str:
     where = {"local": "on this device", "remote": "at the near edge", "none": "nowhere"}[call.side]
     text = f"{call.stage} ran {where}, because {call.why}; its first part took {took_ms:.1f} ms"
     text += f", {left_ms:.0f} ms before it was due" if left_ms >= 0 else f", {-left_ms:.0f} ms after it was due"
-    text += f" (local is bounded at {call.local_ns / MS:.0f} ms)"
+    smaller = f" with smaller model {call.rung}" if call.rung else ""
+    text += f" (local{smaller} is bounded at {call.local_ns / MS:.0f} ms)"
     if call.local_at_ns is not None:
         text += f"; the last safe moment for local was {(call.local_at_ns - call.asked_ns) / MS:.0f} ms after the ask"
+    elif call.window_ns:
+        text += f"; the remote would have had {call.window_ns / MS:.0f} ms before local had to start"
     if call.late_share is not None:
         text += f", and the remote was late with a probability of at most {call.late_share:.1%}"
+    if call.remote_end:
+        text += f"; the remote {_REMOTE[call.remote_end]} {(call.remote_took_ns or 0) / MS:.0f} ms"
+    if call.remote_end and call.local_took_ns is not None:
+        text += f", and local took {call.local_took_ns / MS:.0f} ms"
+    if call.policy != "edgeapp":
+        text += f"; the policy was {call.policy}"
     if call.error:
         text += f"; it ended with: {call.error}"
-    return text + "."
+    return f"{text}. {oracle(call)}"
+
+
+_REMOTE = {
+    "answered": "answered after",
+    "given up": "had not answered when it was given up after",
+    "failed": "failed after",
+}
+
+
+def oracle(call: Record) -> str:
+    """What somebody who knew this call's future would have done, as far as the record tells it."""
+    window_ns = call.due_ns - call.asked_ns
+    if not call.remote_end:
+        if call.why == Why.NO_REMOTE:
+            return "There was no choice."
+        return "What the remote would have done is not known: it was not asked."
+    near_ns = call.local_took_ns
+    if call.remote_end == "answered" and (call.remote_took_ns or 0) <= window_ns:
+        return "Who knew the future would have sent it away too, and reserved nothing."
+    if call.remote_end == "given up" and (call.remote_took_ns or 0) < window_ns and near_ns is None:
+        return "Whether the remote would have been in time is not known."
+    if near_ns is None:
+        return "Who knew the future would not have asked the remote; how long local would have taken is not known."
+    if near_ns <= window_ns:
+        return f"Who knew the future would have run it here at once and had it after {near_ns / MS:.0f} ms."
+    return "Nobody could have met this due time."
 
 
 def _spans(spans: list[Span]) -> list[str]:

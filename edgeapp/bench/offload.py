@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from edgeapp.bench.measures import Score, best_fixed, oracle, score
+from edgeapp.bench.measures import Score, best_fixed, oracle, score, upper_bound
 from edgeapp.bench.simulate import Played, play
 from edgeapp.bench.worlds import CALIBRATION_RUNS, DUE_NS, LOCAL_MEDIAN_MS, RECIPES, Recipe, World, make_world
 from edgeapp.core.policies import POLICIES
@@ -128,6 +128,9 @@ def _play_all(
         for done in as_completed(waiting):
             name, run = done.result()
             found[name][run.policy] = run
+            if len(found[name]) == len(POLICIES) and not console.is_terminal:  # a bar would be drawn only at the end
+                played = sum(len(runs) for runs in found.values())
+                console.print(f"{played} of {len(jobs)} runs played; the last: {name}")
             progress.advance(task, waiting[done][2])
     return {name: {policy: runs[policy] for policy in POLICIES} for name, runs in found.items()}
 
@@ -150,7 +153,8 @@ def _bars(scores: Sequence[Score], misses: dict[str, tuple[int, int]]) -> list[d
     worst = min(ratios, key=lambda name: ratios[name])
     return [
         _bar("harm_per_million", hurt.harm_per_million, 100, at_most=True,
-             note=f"worst world: {hurt.world}; all worlds: {harm} of {calls:,} calls"),
+             note=f"worst world: {hurt.world}; all worlds: {harm} of {calls:,} calls, with 95 % confidence below "
+             f"{upper_bound(harm, calls) * 1e6:.0f}"),
         _bar("remote_share_of_oracle", healthy.of_oracle, 0.97, at_most=False, note=f"worst healthy world: {healthy.world}"),
         _bar("misses_seed_repaired_over_ours", ratios[worst], 10, at_most=False,
              note=f"worst world with outages: {worst}, {misses[worst][1]} to {misses[worst][0]}"),

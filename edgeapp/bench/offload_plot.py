@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -44,8 +45,17 @@ def draw(world: World, runs: Mapping[str, Played], out: Path) -> Path:
         whole = [
             one for one in world.outages if one[1] + _AFTER_S * 1e9 < world.asked_ns[len(runs["edgeapp"].sent) - 1]
         ]
-        start_ns, end_ns = min(whole or world.outages, key=lambda one: abs((one[1] - one[0]) / 1e9 - _OUTAGE_S))
-        _outage(link, decisions, world, runs["edgeapp"], start_ns, end_ns)
+        run = runs["edgeapp"]
+
+        def used(outage: tuple[int, int]) -> bool:
+            """Was anything served remotely just before it?"""
+            first = bisect_left(world.asked_ns, outage[0])
+            return any(side == THERE for side in run.side[max(0, first - 20) : first])
+
+        start_ns, end_ns = min(
+            whole or world.outages, key=lambda one: (not used(one), abs((one[1] - one[0]) / 1e9 - _OUTAGE_S))
+        )
+        _outage(link, decisions, world, run, start_ns, end_ns)
     for axes in (tails, link, decisions):
         axes.spines[["top", "right"]].set_visible(False)
     path = out / "offload.png"

@@ -53,6 +53,8 @@ class _Call(Generic[In]):
     it: Situation
     placement: Placement
     rung: int
+    window_ns: int | None
+    late_share: float | None
     local_took_ns: int | None = None
     remote_took_ns: int | None = None
     remote_end: str = ""
@@ -157,8 +159,12 @@ class Stage(Generic[In, Out]):
         now, size = now_ns(), self._payload_bytes(request)
         ladder = self._ladder(now, due_ns, size)
         rung, placement = (0, Local(Why.RESUMED)) if resumed else place_on(ladder, self._terms, self._placer)
-        self._window_lately_ns = self._window_ns(ladder[rung]) or max(1, due_ns - now)
-        return _Call(request, size, ladder[rung], placement, rung)
+        it = ladder[rung]
+        window_ns = placement.local_at_ns - now if isinstance(placement, Late) else self._window_ns(it)
+        self._window_lately_ns = window_ns or max(1, due_ns - now)
+        known = window_ns is not None and window_ns > 0 and not isinstance(it.remote, Why)
+        late_share = it.remote(window_ns) if known else None  # type: ignore[operator, arg-type]
+        return _Call(request, size, it, placement, rung, window_ns, late_share)
 
     def _ladder(self, now: int, due_ns: int, size: int) -> list[Situation]:
         """What is known now with each local engine, best first."""
@@ -192,9 +198,6 @@ class Stage(Generic[In, Out]):
 
     def _record(self, call: _Call[In], of: str, side: str, error: str) -> Record:
         it, placement = call.it, call.placement
-        local_at_ns = placement.local_at_ns if isinstance(placement, Late) else None
-        window_ns = local_at_ns - it.now_ns if local_at_ns is not None else self._window_ns(it)
-        asked = window_ns is not None and window_ns > 0 and not isinstance(it.remote, Why)
         return Record(
             of=of,
             stage=self.name,
@@ -204,12 +207,12 @@ class Stage(Generic[In, Out]):
             side=side,
             why=str(placement.why),
             local_ns=it.local_ns,
-            local_at_ns=local_at_ns,
-            late_share=it.remote(window_ns) if asked else None,  # type: ignore[operator, arg-type]
+            local_at_ns=placement.local_at_ns if isinstance(placement, Late) else None,
+            late_share=call.late_share,
             payload_bytes=call.size if self._remote else 0,
             error=error,
             policy=self._policy,
-            window_ns=window_ns,
+            window_ns=call.window_ns,
             rung=call.rung,
             local_took_ns=call.local_took_ns,
             remote_took_ns=call.remote_took_ns,
