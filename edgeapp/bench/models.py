@@ -267,8 +267,11 @@ def _whisper(_: bool) -> list[Bar] | str:
     if model is None:
         return "the nano Whisper: none is bundled"
     home = folder_of(model)
-    card = json.loads((home / "figures.json").read_text())
-    unseen = card["unseen voices, unseen sentences, quiet"]["all"]
+    file = home / "figures.json"
+    card = json.loads(file.read_text()) if file.is_file() else {}
+    unseen = card.get("unseen voices, unseen sentences, quiet", {}).get("all")
+    if unseen is None:
+        return f"the nano Whisper: {file} has no figures; write them with scripts/measure_kiosk_stt.py --write"
     golden = golden_of(model, home)
     cases = [each for each in golden.cases if isinstance(each, TranscribeCase)] if golden else []
     clips = [(each.text, read_clip(home / "golden" / each.audio)) for each in cases]
