@@ -8,10 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from worlds import Script
 
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, Box, CameraFrame, Detections, DeviceError, Outcome, TimestampKind, Verdict
 from edgeapp.core.lane import Lane
+from edgeapp.core.link import Link
+from edgeapp.core.placement import Late, Why
 from edgeapp.core.record import AnyRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
@@ -133,6 +136,29 @@ async def test_stopping_the_line_ends_the_inspections_under_way_with_a_verdict()
     (verdict,) = [each for each in records if isinstance(each, Verdict)]
     assert (verdict.outcome, verdict.frame_number) == (Outcome.NOT_INSPECTED, 1)
     assert "was ended before an answer came" in verdict.why
+
+
+async def test_a_reserved_run_that_takes_all_of_its_bound_still_gives_a_verdict() -> None:
+    """The detector is due before the verdict is, so both waits never end at once."""
+    given: list[Verdict] = []
+    lane = Lane("gpu")
+
+    async def frames() -> AsyncIterator[CameraFrame]:
+        for number in range(1, 4):
+            yield _frame(number, now_ns())
+            await asyncio.sleep(0.3)
+
+    async with fake.load(_script(60), lane) as detect:
+        stage: Stage[CameraFrame, Detections] = Stage(
+            "detect", detect, lane, local_prior_ns=60 * MS, sink=lambda _: None, calibrated=True,
+            remote=Script([(0, "hang")]), link=Link("edge"),  # type: ignore[arg-type]
+            placer=lambda it, _: Late(it.lane_last_ns or 0, Why.SAFE),
+        )  # fmt: skip
+        inspection = Inspection(stage, RULE, due_after_ns=200 * MS, sink=lambda _: None)
+        await watch(frames(), inspection, lambda _, verdict: given.append(verdict), lambda _: None)
+    assert [(each.outcome, each.due_ns - each.decided_ns) for each in given] == [
+        (Outcome.PASS, 4 * MS), (Outcome.FAIL, 4 * MS), (Outcome.PASS, 4 * MS)
+    ]  # fmt: skip
 
 
 class Flaky:

@@ -60,9 +60,10 @@ class Inspection:
 
     async def _look(self, frame: CameraFrame, due_ns: int) -> Detections:
         self._in_flight += 1
+        decide_ns = due_ns - _DECIDE_NS  # the detector's due time, too: a run that takes its whole bound ends before it
         try:
-            async with asyncio.timeout_at((due_ns - _DECIDE_NS) / 1e9):
-                return await self._detect(frame, due_ns=due_ns, of=f"{frame.source} {frame.number}")
+            async with asyncio.timeout_at(decide_ns / 1e9):
+                return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
         finally:
             self._in_flight -= 1
 
