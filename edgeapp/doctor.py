@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import platform
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from edgeapp import config as settings
-from edgeapp.core.events import ConfigError
+from edgeapp.core.events import BackendError, ConfigError
+from edgeapp.core.lane import Lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ _PACKAGES: Final = {
     "vision": ("onnxruntime", "cv2"),
     "plots": ("matplotlib",),
     "hub": ("huggingface_hub",),
+    "near-edge": ("tritonclient", "grpc", "cryptography"),
 }
 
 
@@ -188,6 +191,34 @@ def _camera(path: Path | None) -> Iterator[Finding]:
         )
 
 
+def _near_edge(path: Path | None) -> Iterator[Finding]:
+    """Is there a near edge where the configuration says so? One that is away is a note: the device does without."""
+    try:
+        config = settings.load(path)
+    except ConfigError:
+        return
+    stages = (("voice.stt", config.voice.stt), ("voice.llm", config.voice.llm), ("voice.tts", config.voice.tts))
+    for where, stage in (*stages, ("vision.detect", config.vision.detect)):
+        if stage.remote is None or stage.remote.engine != "triton":
+            continue
+        name = f"near edge of {where}"
+        try:
+            asyncio.run(_round_trip(stage.remote, f"{where}.remote"))
+        except ConfigError as error:
+            yield Finding(name, "broken", str(error), "correct the configuration")
+        except BackendError as error:
+            yield Finding(name, "note", str(error), "start it with `edgeapp near-edge serve`, or check the network")
+        else:
+            yield Finding(name, "ok", f"{stage.remote.options['url']} answers")
+
+
+async def _round_trip(section: settings.Engine, where: str) -> None:
+    from edgeapp.engines import triton
+
+    async with triton.load(settings.options(triton.Options, section.options, where), Lane("doctor")) as engine:
+        await engine.probe()
+
+
 def _room(_: Path | None) -> Iterator[Finding]:
     free_mb = shutil.disk_usage(Path.cwd()).free / 1e6
     state: Literal["ok", "broken"] = "ok" if free_mb > 200 else "broken"
@@ -207,5 +238,6 @@ _CHECKS: Final[tuple[Callable[[Path | None], Iterator[Finding]], ...]] = (
     _accelerators,
     _audio,
     _camera,
+    _near_edge,
     _room,
 )

@@ -45,6 +45,7 @@ from edgeapp.core.link import Link
 from edgeapp.core.placement import Late, Placement, Situation, Terms, Why
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Stage
+from edgeapp.doctor import doctor
 from edgeapp.engines import detect_split, detect_yolo, fake, llm_ctranslate2, triton
 from edgeapp.models.store import bundled_root, path_of
 from edgeapp.near_edge import certificates, environment
@@ -266,6 +267,18 @@ async def test_a_kiosk_starts_without_its_near_edge() -> None:
     config = parse(DEVICE.format(url="127.0.0.1:1", engine="detect_yolo", kind="detect", policy="edgeapp"))
     async with AsyncExitStack() as stack:
         assert await open_conversation(config, Parts(stack, lambda _: None))
+
+
+def test_doctor_says_whether_the_near_edge_is_there(
+    near_edge: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for url, says in ((near_edge.server.url, "answers"), ("127.0.0.1:1", "cannot be reached")):
+        file = tmp_path / "device.toml"
+        file.write_text(DEVICE.format(url=url, engine="detect_yolo", kind="detect", policy="edgeapp"))
+        doctor(file)
+        lines = [line for line in capsys.readouterr().out.splitlines() if "near edge of vision.detect" in line]
+        assert len(lines) == 1
+        assert says in lines[0]
 
 
 # Deaths
