@@ -7,6 +7,7 @@ application runs on any machine.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -134,8 +135,8 @@ class FakeLlm(_Script):
         return await Stream.start(self._words(text, prompt.max_tokens))
 
     async def _words(self, text: str, count: int) -> AsyncGenerator[str, None]:
-        for n, word in enumerate(text.split()[:count]):
-            yield await self.bite(partial(str, word if n == 0 else f" {word}"))
+        for word in re.findall(r"\s*\S+", text)[:count]:
+            yield await self.bite(partial(str, word))
 
 
 class FakeTts(_Script):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -254,31 +254,34 @@ class Conversation:
         before = " ".join(self.history[-1]) if self.history else ""
         system = self._system(transcript.text, before)
         prompt = Prompt(system, tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens)
-        if not await self._write_and_say(prompt, reply, of, resumed=False):
-            said = " ".join(text for text, _ in reply.clauses)
-            await self._write_and_say(replace(prompt, said=said), reply, of, resumed=True)
+        async with aclosing(self._written(prompt, reply, of)) as pieces:
+            async for clause in clauses(pieces):
+                await self._say(clause, reply, of)
         if not reply.clauses:
             await self._say(self._manners.cannot_answer, reply, of)
         await self._speaker.drained()
         return "answered"
 
-    async def _write_and_say(self, prompt: Prompt, reply: _Reply, of: str, *, resumed: bool) -> bool:
-        """Speak the reply clause by clause as it is written; False if it broke off elsewhere and can go on here."""
-        due_ns = reply.runs_out_ns if reply.clauses else self._due_ns("llm", reply)
-        pieces = await self._llm(prompt, due_ns=due_ns, of=of, resumed=resumed)
-        writing = True
-        try:
-            async for clause in clauses(pieces):
-                writing = False
-                await self._say(clause, reply, of)
-                writing = True
-        except BackendError:
-            if resumed or not writing or not self._llm.lends:
-                raise
-            return False
-        finally:
-            await pieces.aclose()
-        return True
+    async def _written(self, prompt: Prompt, reply: _Reply, of: str) -> AsyncGenerator[str, None]:
+        """The reply as it is written. If it breaks off elsewhere, it goes on here, behind the last piece that came.
+
+        Not behind the last clause: a model goes on from its own pieces, and a clause may end inside of one.
+        """
+        said = ""
+        for resumed in (False, True):
+            due_ns = reply.runs_out_ns if reply.clauses else self._due_ns("llm", reply)
+            pieces = await self._llm(replace(prompt, said=said), due_ns=due_ns, of=of, resumed=resumed)
+            try:
+                async for piece in pieces:
+                    said += piece
+                    yield piece
+            except BackendError:
+                if resumed or not self._llm.lends:
+                    raise
+            else:
+                return
+            finally:
+                await pieces.aclose()
 
     async def _say(self, text: str, reply: _Reply, of: str) -> None:
         """Speak one clause. The first is due by the budget, the next when the sound before it runs out."""
