@@ -8,7 +8,7 @@ What goes wrong with a file is one word a download:
     less        ends ten bytes early, and says so                      whole    ignores Range
     wrong-part  answers Range with another part of the file            gzip     claims an encoding
     429, 500... that status                                            away     redirects to `elsewhere`
-    silent      never answers
+    silent      never answers                                          no-number   a total of 5000 digits
 """
 
 from __future__ import annotations
@@ -156,6 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Encoding": "gzip" if fault == "gzip" else ""}
         if partial:
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        if partial and fault == "no-number":
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{'9' * 5000}"
         if fault == "other":
             rest = bytes(255 - byte for byte in rest)
         if fault == "more":

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import msgspec
 import pytest
 from hub_server import COMMIT, Hub, hub
@@ -147,7 +148,7 @@ def test_what_is_always_wrong_is_one_sentence(served: Hub, fault: str) -> None:
     assert path_of("tiny").read_bytes() == FILES[BIN]
 
 
-@pytest.mark.parametrize("second", ["whole", "wrong-part", "416", "other"])
+@pytest.mark.parametrize("second", ["whole", "wrong-part", "no-number", "416", "other"])
 def test_a_server_that_cannot_go_on_starts_anew(served: Hub, second: str) -> None:
     served.wrong[BIN] = ["cut:500000", second]
     _, _, counted = fetched()
@@ -187,11 +188,38 @@ def test_a_hub_that_refuses(served: Hub, status: int, error: str, says: str, *, 
     assert says in refused(msgspec.structs.replace(SOURCE, gated=gated))
 
 
-@pytest.mark.parametrize("body", [b"<html>log in</html>", b"[]", b'{"id": 3}', b'{"id": "maker/model", "siblings": 1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>log in</html>",
+        b"[]",
+        b'{"id": 3}',
+        b'{"id": "maker/model", "siblings": 1}',
+        b'{"id": "maker/model", "sha": 5}',
+        b'{"id": "maker/model", "siblings": [{"rfilename": []}]}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_no_hub(served: Hub, body: bytes) -> None:
     served.body = body
     sentence = refused()
     assert "does not answer like a hub" in sentence or "names no commit" in sentence
+
+
+def test_certificates_that_are_not_there_are_not_the_disks_fault(
+    served: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    huggingface_hub.close_session()
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    assert "look at SSL_CERT_FILE" in refused()
+    huggingface_hub.close_session()
+
+
+def test_the_password_of_a_mirror_is_never_said(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://me:se@cret@127.0.0.1:1")
+    sentence = refused()
+    assert "on http://127.0.0.1:1 cannot be reached" in sentence
+    assert "cret" not in sentence
 
 
 def test_a_file_that_is_not_there_any_more(served: Hub) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 Count = Callable[[int], None]
 """Told of every change of the bytes that are here; a new start takes them back with a negative number."""
 
-_RANGE: Final = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE: Final = re.compile(r"bytes (?:(\d{1,18})-(\d{1,18})|\*)/(\d{1,18}|\*)")
+_LENGTH: Final = re.compile(r"\d{1,18}")
 _LATER: Final = {408, 425, 429, 500, 502, 503, 504}
 _MAX_REDIRECTS: Final = 5
 
@@ -166,7 +167,7 @@ def _start(response: httpx.Response, have: int, size: int) -> int:
     if status == 206 and (named is None or named[1] is None or int(named[1]) != have):
         raise _Again("it sends another part of the file than was asked for", anew=True)
     length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() else size
+    total = start + int(length) if _LENGTH.fullmatch(length) else size
     if status == 206 and named is not None and named[3] not in {"*", str(size)}:
         total = int(named[3])
     if total != size:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,8 +87,14 @@ def pull(
 
 def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience: Patience) -> Model:
     before = recorded(source.name)
-    token = _token(source)
-    revision, listed = _resolve(source, before, token, say)
+    try:
+        token = _token(source)
+        revision, listed = _resolve(source, before, token, say)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, ssl.SSLError) as error:  # before any file is written
+        raise ConfigError(
+            f"cannot ask the hub ({error.strerror or error}): look at SSL_CERT_FILE, the proxy and the hub's token file, "
+            f"or use {source.alternative}"
+        ) from error
     if before and before.revision == revision and _is_whole(before):
         say(f"{source.name} is on this device and right: revision {revision[:12]}")
         if arriving_of(source.name).exists():  # of a pull that was killed when all but this was done
@@ -132,13 +140,13 @@ def _resolve(source: Source, before: Model | None, token: str, say: Say) -> tupl
         api = huggingface_hub.HfApi(endpoint=_endpoint(), token=token or False)
         try:
             info = api.model_info(source.repository, revision=wanted, timeout=10, files_metadata=True)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:  # what its parser raises for any other JSON
+            revision = str(info.sha or "")
+            there = {each.rfilename: each for each in info.siblings or []}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:  # any other JSON
             why = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"{_endpoint() or 'the Hugging Face hub'} does not answer like a hub ({why}): try again later, or use "
-                f"{source.alternative}"
+                f"{_hub()} does not answer like a hub ({why}): try again later, or use {source.alternative}"
             ) from error
-    revision = info.sha or ""
     if not COMMIT.fullmatch(revision):
         raise ConfigError(
             f"the hub names no commit for {source.repository}; try again, or set HF_ENDPOINT to a real hub"
@@ -149,7 +157,6 @@ def _resolve(source: Source, before: Model | None, token: str, say: Say) -> tupl
         )
     if not COMMIT.fullmatch(wanted):
         say(f"trust on first use: {source.repository} is not pinned here; its {wanted} is commit {revision} today")
-    there = {each.rfilename: each for each in info.siblings or []}
     for name in source.files:
         if name not in there:
             raise ConfigError(f"{source.repository} has no {name} at {revision[:12]}: update edgeapp")
@@ -266,6 +273,11 @@ def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
 
 
+def _hub() -> str:
+    """The hub's name in sentences, without the password that an endpoint may carry."""
+    return re.sub(r"//[^/]*@", "//", _endpoint() or "the Hugging Face hub")
+
+
 def _token(source: Source) -> str:
     """The hub's token, if there is one. Raises ConfigError without ever saying what it is."""
     with _errors(source):
@@ -285,7 +297,7 @@ def _errors(source: Source) -> Iterator[None]:
         from huggingface_hub import errors
     except ImportError as error:
         raise ConfigError(f"pulling a model needs the package {error.name}: pip install 'edgeapp[hub]'") from error
-    what = f"{source.repository} on {_endpoint() or 'the Hugging Face hub'}"
+    what = f"{source.repository} on {_hub()}"
     instead = f"or use {source.alternative}"
     gated = (
         f"{what} is gated: accept its licence there, set HF_TOKEN to a token of that account and pull again, {instead}"
