@@ -15,7 +15,7 @@ import tiny_piper
 import tiny_whisper
 from numpy.typing import NDArray
 
-from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause, Transcript, Utterance
+from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause, ConfigError, Transcript, Utterance
 from edgeapp.core.lane import Lane
 from edgeapp.engines import stt_faster_whisper, stt_pocketsphinx, tts_espeak, tts_piper, vad_silero
 from edgeapp.voice.content import DAYS, ZONES, load_content
@@ -194,6 +194,50 @@ async def test_a_file_a_keyphrase_and_a_language_model(tmp_path: Path) -> None:
     )
     async with opened(stt_pocketsphinx, lm=str(tmp_path / "words.lm")) as stt:
         assert await stt(said) == Transcript("front center", complete=False)
+
+
+def in_noise(text: str, kind: str) -> Utterance:
+    """A recorded question with noise 15 dB below it, up to 64 ms after its last voiced sample."""
+    samples, end = clip(text)
+    speech = samples[: end + 1024].astype(np.float64)
+    noise = np.random.default_rng(1).normal(size=speech.size)
+    if kind == "hum":
+        noise = np.sin(np.arange(speech.size) * 2 * np.pi * 100 / SAMPLE_RATE_HZ) + 0.3 * noise
+    noise *= speech[4_800:end].std() / noise.std() * 10 ** (-15 / 20)
+    return Utterance(1, np.clip(speech + noise, -32767, 32767).astype(np.int16), 0)
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("kind", ["white", "hum"])
+async def test_it_hears_and_refuses_in_noise(kind: str) -> None:
+    sentences = grammar().sentences
+    async with opened(stt_pocketsphinx, sentences=sentences) as stt:
+        said = in_noise("where is the hammer", kind)
+        assert await stt(said) == Transcript("where is the hammer", complete=True)
+        await stt.forget()
+        await hear_all(stt, 2, said.samples)
+        assert (await stt(Utterance(2, said.samples, 0))).text == "where is the hammer", "while it is spoken too"
+    async with opened(stt_pocketsphinx, sentences=("hello", "where is the ladder", "rear right")) as stt:
+        assert (await stt(in_noise("what does the paint brush cost", kind))).text == ""
+
+
+@pytest.mark.real_time
+async def test_a_trigram_model_hears_the_words_in_another_order() -> None:
+    samples, end = clip("where is the hammer")
+    said = Utterance(1, samples[: end + 1024], 0)
+    corpus = ("where is the ladder", "how much is the hammer", "thank you")
+    async with opened(stt_pocketsphinx, sentences=corpus, trigram=True) as stt:
+        assert await stt(said) == Transcript("where is the hammer", complete=False)
+        await stt.use_grammar((*corpus, "where is the hammer"))
+        assert (await stt(said)).complete
+        with pytest.raises(ConfigError, match="computed from sentences"):
+            await stt.use_grammar("#JSGF V1.0; grammar a; public <a> = hello;")
+    with pytest.raises(ConfigError, match="trigram"):
+        async with opened(stt_pocketsphinx, keyphrase="hello kiosk", trigram=True):
+            pass
+    with pytest.raises(ConfigError, match="noisy_phone_loop"):
+        async with opened(stt_pocketsphinx, noisy_phone_loop=0.0):
+            pass
 
 
 @pytest.mark.real_time

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeapp.core.events import MS, ConfigError
@@ -91,6 +91,7 @@ def test_a_loss_costs_a_round_trip_or_a_timeout() -> None:
     assert {round((each or 0) / MS) for each in long} >= {40, 80, 240}
 
 
+@settings(deadline=None)
 @given(
     sent=st.integers(0, 20_000 * MS),
     up=st.integers(0, 200_000),

@@ -58,6 +58,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     lm: str = ""
     """Path of an n-gram language model (ARPA or its binary form): free speech, nothing is refused."""
 
+    trigram: bool = False
+    """Compute a trigram model from the sentences instead of holding people to them: their words in orders like theirs, in
+    longer or other sentences, and nothing is refused. `complete` still says whether it is one of the sentences."""
+
     phone_loop: float = 0.001
     """The probability of each phone of the loop beside the grammar: a larger one refuses more; 0 accepts everything."""
 
@@ -243,6 +247,9 @@ class PocketSphinx:
         return Transcript(text, complete=self._accepts(text))
 
     def _use_grammar(self, grammar: Sequence[str] | str) -> None:
+        if self._options.trigram:
+            self._use_trigram(grammar)
+            return
         arcs, start, final = self._arcs_of_jsgf(grammar) if isinstance(grammar, str) else _arcs_of_sentences(grammar)
         words = {arc[3] for arc in arcs if len(arc) == 4}
         if not words:
@@ -257,6 +264,21 @@ class PocketSphinx:
             names.append(name)
         self.activate(*names)
         self._accepts, self._only_whole = plain.accept, True
+
+    def _use_trigram(self, sentences: Sequence[str] | str) -> None:
+        from pocketsphinx.lm import ArpaBoLM
+
+        known = () if isinstance(sentences, str) else tuple(each for each in sentences if each.split())
+        if not known:
+            raise ConfigError("stt_pocketsphinx: a trigram model is computed from sentences; give it at least one")
+        self.need_words({word for sentence in known for word in sentence.split()})
+        model = ArpaBoLM(text="\n".join(known), add_start=True)
+        model.compute()
+        with tempfile.TemporaryDirectory() as folder:
+            model.write_file(path := str(Path(folder) / "sentences.lm"))
+            self._decoder.add_lm_file(name := self._new_name(), path)
+        self.activate(name)
+        self._accepts, self._only_whole = set(known).__contains__, False
 
     def listen_for(self, words: Sequence[str]) -> None:
         """A network of any phones, the words, any phones; or of any phones alone."""
@@ -341,6 +363,8 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
     given = [name for name in ("grammar", "sentences", "keyphrase", "lm") if getattr(options, name)]
     if len(given) > 1:
         raise ConfigError(f"stt_pocketsphinx: {' and '.join(given)} exclude each other; keep one")
+    if options.trigram and (options.keyphrase or options.lm or options.grammar):
+        raise ConfigError("stt_pocketsphinx: trigram is computed from sentences; leave out grammar, keyphrase and lm")
     if not 0 <= options.phone_loop <= 1:
         raise ConfigError(f"stt_pocketsphinx: phone_loop is {options.phone_loop}; use a probability from 0 to 1")
     if not 0 < options.noisy_phone_loop <= 1:
