@@ -24,7 +24,7 @@ from kiosk_rooms import Rooms
 from kiosk_sentences import word_errors
 from make_kiosk_speech import make_test
 from make_questions import ALSA, Clip, in_a_room, read
-from measure_rejection import CARDS, read_raw
+from measure_pocketsphinx import CARDS, read_raw
 from numpy.typing import NDArray
 
 from edgeapp.core.events import SAMPLE_RATE_HZ, Utterance
