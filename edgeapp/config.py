@@ -150,7 +150,17 @@ class Vision(Section, frozen=True):
 
     camera: Camera = Camera()
     detect: Stage = Stage(engine="detect_yolo", options={"model": "qc-yolo11n"})
-    rule: Rule = Rule()
+    rule: Rule = Rule(
+        defect_scores={
+            "scratch": 0.22,
+            "dent": 0.24,
+            "stain": 0.12,
+            "missing_hole": 0.2,
+            "burr": 0.12,
+            "crack": 0.12,
+        }
+    )
+    """If nothing is written, the bundled detector's own scores, chosen on its validation set (its card)."""
 
 
 class Records(Section, frozen=True):

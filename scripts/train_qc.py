@@ -67,12 +67,12 @@ def another_light(pictures: Any) -> Any:
     return (pictures * (colour * slope[:, None]).to(pictures.device)).clamp(0, 1)
 
 
-def paced_trainer(run: Path, hours: float | None, fine: bool) -> type[Any]:
+def paced_trainer(run: Path, hours: float | None, fine: bool, highest: float) -> type[Any]:
     """A trainer whose learning rate and picture size follow the share of the run that is done.
 
     The share is of the hours asked for (all starts together), else of the epochs. From random weights the first 40 %
     see pictures of 224 px, which cost half (progressive resizing); `fine` (from trained weights) sees 320 px only. The
-    rate warms up over 2 % and falls as a cosine to 1 % at the end.
+    rate warms up to `highest` over 2 % and falls as a cosine to 1 % of it at the end.
     """
     import torch
     from ultralytics.models.yolo.detect import DetectionTrainer
@@ -98,9 +98,7 @@ def paced_trainer(run: Path, hours: float | None, fine: bool) -> type[Any]:
 
         def optimizer_step(self) -> None:
             done = self.share_done()
-            rate = (FINE_RATE if fine else LEARNING_RATE) * min(
-                done / 0.02, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done))
-            )
+            rate = highest * min(done / 0.02, 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * done)))
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             super().optimizer_step()
@@ -151,7 +149,9 @@ def train(args: argparse.Namespace) -> Path:
         )
     note_machine(args.run, gpu, bfloat16)
     model.train(
-        trainer=paced_trainer(args.run, args.hours, args.weights is not None), data=str(data.resolve()), **settings
+        trainer=paced_trainer(args.run, args.hours, args.weights is not None, args.rate),
+        data=str(data.resolve()),
+        **settings,
     )
     return Path(args.run)
 
@@ -281,6 +281,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="start from these weights (qc-yolo11n.pt), not from scratch")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--hours", type=float, help="stop after this time instead of --epochs")
+    parser.add_argument(
+        "--rate", type=float, help=f"highest learning rate ({LEARNING_RATE}, with --weights {FINE_RATE})"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--export-only", action="store_true", help="no training: export the run's best weights so far")
     parser.add_argument(
@@ -288,6 +291,7 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.run = args.run or args.data / "run"
+    args.rate = args.rate or (FINE_RATE if args.weights else LEARNING_RATE)
     if not args.export_only:
         train(args)
     written = export(args.run, args.out)
