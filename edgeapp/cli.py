@@ -141,6 +141,22 @@ def explain(what: str, records: Path) -> None:
 
 
 @cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    type=click.Choice(["edgeapp", "local", "remote", "seed", "seed-repaired", "hedge-p90", "race"]),
+    help="One of the rules to compare; all by default.",
+)
+def replay(file: Path, policies: tuple[str, ...]) -> None:
+    """Play the newest session recorded in FILE once more under other policies, on virtual time, and compare."""
+    from edgeapp.replay import replay as play
+
+    play(file, policies)
+
+
+@cli.command()
 @click.argument("config", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--stage", "stages", multiple=True, type=click.Choice(["stt", "llm", "tts", "detect"]), help="Only this one."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import exp, inf, lgamma, log, log1p, nan
 
 from edgeapp.bench.simulate import THERE, Played
-from edgeapp.bench.worlds import DOWN_BYTES, DUE_NS, UP_BYTES, World
+from edgeapp.bench.worlds import DUE_NS, World
 from edgeapp.core.placement import Terms
 
 _CALLS = 3  # a link is back with so many good round trips in a row, a policy with so many of six calls served remotely
@@ -103,7 +103,8 @@ def score(world: World, played: Played, base: Played) -> Score:
     missed = [late_ns > 0 for late_ns in played.late_ns]
     harm = sum(miss and base.late_ns[n] <= 0 for n, miss in enumerate(missed))
     in_time = [side == THERE and not miss for side, miss in zip(played.side, missed, strict=True)]
-    known = [took_ns is not None and took_ns <= DUE_NS for took_ns in world.remote_ns[:calls]]
+    known = [world.in_time(n) for n in range(calls)]
+    kb = sum(map(world.size_bytes, range(calls))) / calls / 1e3
     outages = [each for each in world.outages if each[1] < world.asked_ns[calls - 1]]
     detected = [_detected_s(world, played, outage) for outage in outages]
     recovered = [each for outage in outages if (each := _recovered_s(world, in_time, outage)) is not None]
@@ -118,12 +119,12 @@ def score(world: World, played: Played, base: Played) -> Score:
         oracle_remote_share=sum(known) / calls,
         local_runs=played.local_runs / calls,
         requests=played.requests / calls,
-        kb_per_call=played.requests * (UP_BYTES + DOWN_BYTES) / calls / 1e3,
+        kb_per_call=played.requests / calls * kb,
         energy=(played.local_runs * terms.local_j + played.requests * terms.send_j) / calls,
         detect_s=statistics.median(detected) if detected else nan,
         recover_s=statistics.median(recovered) if recovered else nan,
         recover_worst_s=max(recovered, default=nan),
-        burst=_longest(missed),
+        burst=longest(missed),
         outages=len(outages),
         used_before=len(recovered),
     )
@@ -132,15 +133,16 @@ def score(world: World, played: Played, base: Played) -> Score:
 def oracle(world: World, calls: int) -> Score:
     """The one who knows each call's future: remote if it will be in time, else local. Misses only if both would."""
     terms = Terms()
-    known = [took_ns is not None and took_ns <= DUE_NS for took_ns in world.remote_ns[:calls]]
-    missed = [not far and near_ns > DUE_NS for far, near_ns in zip(known, world.local_ns[:calls], strict=True)]
+    known = [world.in_time(n) for n in range(calls)]
+    kb = sum(map(world.size_bytes, range(calls))) / calls / 1e3
+    missed = [not far and world.local_ns[n] > world.due_after_ns(n) for n, far in enumerate(known)]
     share = sum(known) / calls
     return Score(
         world=world.name, policy="oracle", calls=calls, misses=sum(missed), harm=0, harm_upper_per_million=0.0,
         remote_share=share, oracle_remote_share=share, local_runs=1 - share, requests=share,
-        kb_per_call=share * (UP_BYTES + DOWN_BYTES) / 1e3, energy=(1 - share) * terms.local_j + share * terms.send_j,
+        kb_per_call=share * kb, energy=(1 - share) * terms.local_j + share * terms.send_j,
         detect_s=0.0 if world.outages else nan, recover_s=0.0 if world.outages else nan,
-        recover_worst_s=0.0 if world.outages else nan, burst=_longest(missed), outages=len(world.outages),
+        recover_worst_s=0.0 if world.outages else nan, burst=longest(missed), outages=len(world.outages),
         used_before=len(world.outages),
     )  # fmt: skip
 
@@ -170,14 +172,14 @@ def _recovered_s(world: World, in_time: Sequence[bool], outage: tuple[int, int])
     after = range(bisect_left(world.asked_ns, outage[1]), bisect_left(world.asked_ns, until_ns, hi=len(in_time)))
     if not any(in_time[max(0, first - _BEFORE) : first]):
         return None
-    good = _first((world.remote_ns[n] or DUE_NS) <= window_ns for n in after)
+    good = steady((world.remote_ns[n] or DUE_NS) <= window_ns for n in after)
     if good is None:
         return None
-    used = _first((in_time[n] for n in after), among=2 * _CALLS)
+    used = steady((in_time[n] for n in after), among=2 * _CALLS)
     return inf if used is None else max(0, world.asked_ns[after[used]] - world.asked_ns[after[good]]) / 1e9
 
 
-def _first(values: Iterable[bool], among: int = _CALLS) -> int | None:
+def steady(values: Iterable[bool], among: int = _CALLS) -> int | None:
     """Where the first three `among` so many consecutive ones begin."""
     found: deque[int] = deque(maxlen=_CALLS)
     for n, value in enumerate(values):
@@ -188,7 +190,7 @@ def _first(values: Iterable[bool], among: int = _CALLS) -> int | None:
     return None
 
 
-def _longest(values: Iterable[bool]) -> int:
+def longest(values: Iterable[bool]) -> int:
     most = run = 0
     for value in values:
         run = run + 1 if value else 0

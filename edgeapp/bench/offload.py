@@ -64,7 +64,7 @@ def bench_offload(*, quick: bool, calls: int | None, seed: int, traces: Sequence
         found = [score(world, run, runs["local"]) for run in runs.values()]
         fixed = best_fixed(found)
         found += [oracle(world, calls), replace(fixed, policy=f"best fixed ({fixed.policy})")]
-        _show(console, world, found)
+        show(console, f"{world.name} (local bound {world.bound_ns / 1e6:.0f} ms)", found)
         scores += found
         if recipe.name == _SHOWN or (recipe is recipes[-1] and _SHOWN not in played):
             from edgeapp.bench.offload_plot import draw
@@ -173,8 +173,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def _show(console: Console, world: World, scores: Sequence[Score]) -> None:
-    table = Table(title=f"{world.name} (local bound {world.bound_ns / 1e6:.0f} ms)", title_justify="left")
+def show(console: Console, title: str, scores: Sequence[Score]) -> None:
+    """A table of how each policy fared in one world."""
+    table = Table(title=title, title_justify="left")
     table.add_column("policy")
     names = ("calls", "miss %", "harm/M", "95 % below", "remote %", "of oracle", "local runs %", "kB/call", "energy")
     for name in (*names, "detect s", "recover s", "worst", "burst"):

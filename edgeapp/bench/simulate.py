@@ -7,8 +7,9 @@ from array import array
 from dataclasses import dataclass, field
 
 from edgeapp.bench.virtual import run
-from edgeapp.bench.worlds import DOWN_BYTES, DUE_NS, UP_BYTES, World
+from edgeapp.bench.worlds import World
 from edgeapp.core.clock import sleep_until
+from edgeapp.core.events import BackendError
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.placement import Terms, Why
@@ -81,7 +82,7 @@ def play(world: World, policy: str, terms: Terms = Terms()) -> Played:
 
 async def _play(world: World, policy: str, terms: Terms) -> Played:
     played = _blank(policy, len(world.asked_ns))
-    lane, link = Lane("gpu"), Link("edge")
+    link = Link("edge")
 
     def sink(record: AnyRecord) -> None:
         if isinstance(record, Record):
@@ -102,30 +103,39 @@ async def _play(world: World, policy: str, terms: Terms) -> Played:
         if took_ns is None:
             await asyncio.get_running_loop().create_future()  # whoever waits has a limit
         else:
-            await asyncio.sleep(took_ns / 1e9)
+            await asyncio.sleep(abs(took_ns) / 1e9)
+            if took_ns < 0:
+                raise BackendError("failed as recorded")
         return n
 
-    async def local(n: int) -> int:
-        await lane.run(_Work(world.local_ns[n], played), label="local")
-        return n
+    def stage(name: str, lane: Lane, bound_ns: int) -> Stage[int, int]:
+        async def local(n: int) -> int:
+            await lane.run(_Work(world.local_ns[n], played), label=name)
+            return n
 
-    stages: list[Stage[int, int]] = [
-        Stage(
-            f"stage {which}", local, lane, local_prior_ns=world.bound_ns, sink=sink, remote=remote, link=link,
-            terms=terms, payload_bytes=lambda _: UP_BYTES + DOWN_BYTES,
-            placer=POLICIES[policy], policy=policy, calibrated=True,
-        )
-        for which in range(world.together)
-    ]  # fmt: skip
+        return Stage(
+            name, local, lane, local_prior_ns=bound_ns, sink=sink, remote=remote, link=link, terms=terms,
+            payload_bytes=world.size_bytes, placer=POLICIES[policy], policy=policy, calibrated=True,
+        )  # fmt: skip
+
+    if world.recorded:  # a lane for each stage, as is the default
+        lanes = {name: Lane(name) for name in world.recorded.bounds_ns}
+        named = {name: stage(name, lanes[name], bound_ns) for name, bound_ns in world.recorded.bounds_ns.items()}
+        asked = [named[name] for name in world.recorded.stage]
+    else:
+        lanes = {"gpu": Lane("gpu")}
+        named = {str(which): stage(str(which), lanes["gpu"], world.bound_ns) for which in range(world.together)}
+        asked = [named[str(n % world.together)] for n in range(len(world.asked_ns))]
     under_way: set[asyncio.Task[int]] = set()  # each ends within its patience, so a few at most
     for n, asked_ns in enumerate(world.asked_ns):
         await sleep_until(asked_ns)
-        task = asyncio.ensure_future(stages[n % world.together](n, due_ns=asked_ns + DUE_NS, of=str(n)))
+        task = asyncio.ensure_future(asked[n](n, due_ns=asked_ns + world.due_after_ns(n), of=str(n)))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     if under_way:
         await asyncio.wait(under_way)
-    for stage in stages:
-        await stage.aclose()
-    lane.close()
+    for each in named.values():
+        await each.aclose()
+    for lane in lanes.values():
+        lane.close()
     return played

@@ -43,7 +43,7 @@ class World:
     """When each call is asked, shape (calls,), rising."""
 
     remote_ns: list[int | None]
-    """How long the remote would take for each call; None if no answer would ever come."""
+    """How long the remote would take for each call; None if no answer would ever come, negative if it would fail then."""
 
     local_ns: list[int]
     """How long local would take for each call."""
@@ -56,6 +56,33 @@ class World:
 
     together: int = 1
     """How many calls are asked at the same instant, by as many stages on the same lane."""
+
+    recorded: Recorded | None = None
+    """What a replayed session has of its own for each call; else every call is alike."""
+
+    def due_after_ns(self, n: int) -> int:
+        """How long after its ask call `n` is due."""
+        return self.recorded.due_after_ns[n] if self.recorded else DUE_NS
+
+    def size_bytes(self, n: int) -> int:
+        """How much call `n` sends and is answered with."""
+        return self.recorded.size_bytes[n] if self.recorded else UP_BYTES + DOWN_BYTES
+
+    def in_time(self, n: int) -> bool:
+        """Would the remote's answer to call `n` be in time?"""
+        took_ns = self.remote_ns[n]
+        return took_ns is not None and 0 <= took_ns <= self.due_after_ns(n)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """The calls of a session, each list of shape (calls,)."""
+
+    stage: list[str]
+    due_after_ns: list[int]
+    size_bytes: list[int]
+    bounds_ns: dict[str, int]
+    """By stage: the bound on local that the session began with."""
 
 
 @dataclass(frozen=True, slots=True)
