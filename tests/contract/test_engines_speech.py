@@ -92,7 +92,7 @@ def opener(module: Any, options: Any) -> Opened:
     return open_it
 
 
-@pytest.fixture(params=["whisper_full", "whisper_short", "pocketsphinx", "triton", "fake"])
+@pytest.fixture(params=["whisper_full", "whisper_short", "whisper_shipped", "pocketsphinx", "triton", "fake"])
 def stt(request: pytest.FixtureRequest, whisper_folder: Path) -> Opened:
     """Each recogniser."""
     if request.param == "pocketsphinx":
