@@ -269,6 +269,7 @@ def keep_weights(run: Path, out: Path) -> None:
     model.args = settings
     model.yaml_file = model.yaml["yaml_file"] = "yolo11n.yaml"
     model.criterion = None
+    vars(model).pop("pt_path", None)
     kept = {key: best[key] for key in ("date", "version", "license", "docs")}
     torch.save(kept | {"epoch": -1, "model": model, "train_args": settings}, out / "qc-yolo11n.pt")
 
