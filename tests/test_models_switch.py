@@ -26,7 +26,18 @@ from edgeapp.models.commands import convert_model, list_models, remove_model, sw
 from edgeapp.models.convert import convert
 from edgeapp.models.golden import Examined
 from edgeapp.models.manifest import Model, ModelFile
-from edgeapp.models.store import alone, converting_of, find, folder_of, install, path_of, pulled, pulled_root
+from edgeapp.models.store import (
+    alone,
+    converting_of,
+    find,
+    folder_of,
+    install,
+    mend,
+    path_of,
+    pulled,
+    pulled_root,
+    spoiled,
+)
 from edgeapp.models.verify import verify
 
 LLM, YOLO = "qwen2.5-0.5b-instruct", "yolo11n"
@@ -271,8 +282,9 @@ def test_what_cannot_be_current_is_said() -> None:
         slots.switch("llm", "better", right)
     with pytest.raises(ConfigError, match="no model is current for stt"):
         slots.current("stt")
-    with alone("slot-llm", "test"), pytest.raises(ConfigError, match="wait until it is done"):
-        slots.switch("llm", "kiosk-lm", right)
+    for taken in ("roles", "kiosk-lm"):  # the roles are one file; nobody may remove the model meanwhile
+        with alone(taken, "test"), pytest.raises(ConfigError, match="wait until it is done"):
+            slots.switch("llm", "kiosk-lm", right)
 
 
 def test_a_home_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,6 +292,72 @@ def test_a_home_that_cannot_be_written(home: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EDGEAPP_HOME", str(home / "file"))
     with pytest.raises(ConfigError, match="set EDGEAPP_HOME to another folder"):
         slots.switch("llm", "kiosk-lm", right)
+
+
+def test_a_model_cannot_be_removed_while_it_is_switched_to() -> None:
+    ready_model()
+
+    def removing(model: Model, _: Path) -> None:
+        with pytest.raises(ConfigError, match="wait until it is done"):
+            remove_model(Console(), model.name)
+
+    slots.switch("llm", "better", removing)
+    with pytest.raises(ConfigError, match="current or the one to fall back to"):
+        remove_model(Console(), "better")
+    assert slots.current("llm").name == "better"
+
+
+def test_what_a_killed_conversion_left_can_be_removed() -> None:
+    (converting_of("better-int8") / "out").mkdir(parents=True)
+    remove_model(Console(), "better-int8")
+    assert not converting_of("better-int8").exists()
+
+
+def test_a_model_that_ships_serves_whatever_was_put_under_its_name() -> None:
+    shipped = folder_of(slots.current("llm"))
+    have("kiosk-lm", engine="llm_ctranslate2", model__bin=b"another")
+    assert folder_of(slots.current("llm")) == shipped
+    assert "has the name of a model that ships" in str(spoiled()[0])
+    assert pulled() == []
+
+
+@pytest.mark.parametrize(
+    ("made_by", "says"),
+    [("edgeapp models convert qwen: ct2 ...", "convert qwen`"), ("edgeapp models convert", "pull better`")],
+)
+def test_the_way_to_mend_a_model_is_the_way_it_came(made_by: str, says: str) -> None:
+    assert says in mend(msgspec.structs.replace(ready_model(), made_by=made_by))
+
+
+@pytest.mark.parametrize(
+    ("home", "says"),
+    [("~nobody-of-this-name/x", "set EDGEAPP_HOME to a folder"), ("loop", "mend its rights, or set EDGEAPP_HOME")],
+)
+def test_a_home_that_is_none_is_one_sentence(tmp_path: Path, home: str, says: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    command = [sys.executable, "-m", "edgeapp", "models", "list"]
+    env = os.environ | {"EDGEAPP_HOME": home}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=env)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert says in done.stderr
+
+
+def test_a_relative_home_is_the_same_from_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEAPP_HOME", "here")
+    assert pulled_root() == tmp_path / "here" / "models"
+
+
+def test_what_looks_like_markup_is_text(tools: Callable[[str], str]) -> None:
+    with pytest.raises(ConfigError, match=r"\[/red\] is not in"):
+        convert_model(Console(), "[/red]", lambda *_: None, tools(GOOD), 640)
+
+
+def test_a_spoiled_record_is_said_when_its_model_is_asked_for() -> None:
+    (pulled_root() / "better").mkdir()
+    (pulled_root() / "better" / "edgeapp-model.json").write_text("{")
+    with pytest.raises(ConfigError, match="is not the record of a model"):
+        verify_models(Console(), ["better"])
 
 
 def test_a_switch_killed_in_the_middle_leaves_one_of_the_two() -> None:

@@ -51,6 +51,11 @@ def _read() -> dict[str, settings.Engine]:
         return msgspec.json.decode(file.read_bytes()[:_MAX_BYTES], type=dict[str, settings.Engine])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        print(
+            f"edgeapp: {file} cannot be read ({error.strerror}): mend its rights, or set EDGEAPP_HOME", file=sys.stderr
+        )
+        return {}
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         print(f"edgeapp: {file} does not say which models passed ({error}); it is written anew", file=sys.stderr)
         return {}

@@ -22,6 +22,8 @@ from edgeapp.models.store import (
     alone,
     arriving_of,
     bundled,
+    converting_of,
+    find,
     folder_of,
     mend,
     pulled,
@@ -93,10 +95,10 @@ def verify_models(console: Console, names: Sequence[str] = ()) -> None:
     wrong = 0
     for error in spoiled() if not names else []:
         wrong += 1
-        console.print(f"[red]wrong[/red]  {error}", highlight=False, soft_wrap=True)
-    unknown = sorted(set(names) - {model.name for model in models})
-    if unknown:
-        raise ConfigError(f"there is no model {unknown[0]!r} on this device: see `edgeapp models list`")
+        console.print(f"[red]wrong[/red]  {escape(str(error))}", highlight=False, soft_wrap=True)
+    for name in names:
+        if find(name) is None:
+            raise ConfigError(f"there is no model {name!r} on this device: see `edgeapp models list`")
     for model in models:
         if names and model.name not in names:
             continue
@@ -104,7 +106,7 @@ def verify_models(console: Console, names: Sequence[str] = ()) -> None:
             found = verify(model)
         except ConfigError as error:
             wrong += 1
-            console.print(f"[red]wrong[/red]  {model.name}: {error}", highlight=False, soft_wrap=True)
+            console.print(f"[red]wrong[/red]  {model.name}: {escape(str(error))}", highlight=False, soft_wrap=True)
         else:
             console.print(
                 f"[green]right[/green]  {model.name}: {found.files} files, {_mb(found.size)}", highlight=False
@@ -142,7 +144,8 @@ def pull_model(console: Console, name: str, check: Check) -> Model:
             progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         model = pull(source, say, watch, lambda model, folder: _accept(model, folder, check))
-    console.print(f"{name} is in {folder_of(model)}, under: {source.licence}", highlight=False, soft_wrap=True)
+    line = f"{name} is in {folder_of(model)}, under: {source.licence}"
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
     if source.convert:
         say_more = f"no engine opens it as it is: run `edgeapp models convert {name}`"
         console.print(say_more, highlight=False, soft_wrap=True)
@@ -159,7 +162,7 @@ def convert_model(console: Console, name: str, check: Check, python: str, size_p
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    with console.status(f"converting {name}"):
+    with console.status(f"converting {escape(name)}"):
         made = convert(
             name,
             say,
@@ -187,18 +190,20 @@ def remove_model(console: Console, name: str) -> None:
     """Take a pulled or converted model, or what came of it, off this device. Raises ConfigError."""
     if name in {model.name for model in bundled()}:
         raise ConfigError(f"{name} ships with edgeapp and stays")
-    if roles := slots.roles_of(name):
-        raise ConfigError(
-            f"{name} is current or the one to fall back to for {roles[0]}: switch to another model first "
-            "(twice, if it is the previous one)"
-        )
-    if not NAME.fullmatch(name) or not ((pulled_root() / name).exists() or arriving_of(name).exists()):
-        raise ConfigError(f"there is no model {name!r} to remove: see `edgeapp models list`")
-    with alone(name, "remove"):
-        try:
+    places = (pulled_root() / name, arriving_of(name), converting_of(name))
+    try:
+        if not NAME.fullmatch(name) or not any(each.exists() for each in places):
+            raise ConfigError(f"there is no model {name!r} to remove: see `edgeapp models list`")
+        with alone(name, "remove"):  # which a switch to it holds too
+            if roles := slots.roles_of(name):
+                raise ConfigError(
+                    f"{name} is current or the one to fall back to for {roles[0]}: switch to another model first "
+                    "(twice, if it is the previous one)"
+                )
             uninstall(name)
-        except OSError as error:
-            raise ConfigError(f"cannot remove {name}: {error.strerror}; mend the rights of {pulled_root()}") from error
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(f"cannot remove {name}: {why}; mend the rights of {pulled_root()}") from error
     console.print(f"{name} is gone from this device", highlight=False)
 
 
@@ -238,7 +243,10 @@ def _known(model: Model, source: Source | None) -> str:
 
 
 def _arriving(source: Source) -> str:
-    came = sum(path.stat().st_size for path in arriving_of(source.name).rglob("*") if path.is_file())
+    try:
+        came = sum(path.stat().st_size for path in arriving_of(source.name).rglob("*") if path.is_file())
+    except OSError:  # a pull that is under way has just moved it
+        return "partly here"
     return f"partly here ({_mb(came)})" if came else "not here"
 
 

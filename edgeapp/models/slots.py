@@ -79,12 +79,15 @@ def switch(role: str, name: str, check: Check) -> str:
 
     Raises ConfigError with the reason otherwise; then the slot is as it was. Both are recorded.
     """
-    with alone(f"slot-{role}", "switch"):
+    with alone("roles", "switch"):  # one file holds all of them
         before = slot(role)
         try:
             model = _fitting(role, name)
-            verify(model)
-            examined = check(model, folder_of(model))
+            with alone(name, "switch to"):  # nobody removes or replaces it meanwhile
+                verify(model)
+                examined = check(model, folder_of(model))
+                if name != before.current:
+                    _write(_slots() | {role: Slot(name, before.current)})
         except ConfigError as error:
             _record(Switch(_now(), role, before.current, name, accepted=False, says=str(error)))
             raise ConfigError(f"{before.current or 'nothing'} stays current for {role}: {error}") from error
@@ -93,8 +96,6 @@ def switch(role: str, name: str, check: Check) -> str:
             if examined
             else "it has no golden set: its hashes are right and it runs"
         )
-        if name != before.current:
-            _write(_slots() | {role: Slot(name, before.current)})
         _record(Switch(_now(), role, before.current, name, accepted=True, says=says))
     return says
 
@@ -131,9 +132,11 @@ def _slots() -> dict[str, Slot]:
     file = pulled_root() / "slots.json"
     try:
         return msgspec.json.decode(file.read_bytes(), type=dict[str, Slot])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"cannot read {file} ({error.strerror}): mend its rights, or set EDGEAPP_HOME") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{file} cannot be read ({error}): remove it, and switch again to the models you use"
         ) from error

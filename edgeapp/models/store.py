@@ -44,9 +44,12 @@ def bundled_root() -> Path:
 
 
 def pulled_root() -> Path:
-    """The folder of the models that were pulled; it may not exist yet."""
+    """The folder of the models that were pulled, as an absolute path; it may not exist yet. Raises ConfigError."""
     home = os.environ.get("EDGEAPP_HOME", "")
-    return Path(home).expanduser() / "models" if home else Path.home() / ".local" / "share" / "edgeapp" / "models"
+    try:
+        return (Path(home).expanduser().absolute() if home else Path.home() / ".local/share/edgeapp") / "models"
+    except (RuntimeError, OSError) as error:  # nobody's home, or a working folder that is gone
+        raise ConfigError(f"there is no home to keep models in ({error}): set EDGEAPP_HOME to a folder") from error
 
 
 def bundled() -> list[Model]:
@@ -77,7 +80,7 @@ def find(name: str) -> Model | None:
     if not NAME.fullmatch(name):
         return None
     file = pulled_root() / name / RECORD
-    return _read(file) if file.is_file() else None
+    return _read(file) if _is_there(file) else None
 
 
 def recorded(name: str) -> Model | None:
@@ -95,9 +98,8 @@ def fingerprint(model: Model) -> str:
 
 
 def folder_of(model: Model) -> Path:
-    """The folder with the model's files."""
-    home = pulled_root() / model.name
-    return home / fingerprint(model) if (home / RECORD).is_file() else bundled_root() / model.name
+    """The folder with the model's files. A model that ships keeps its own, whatever else lies under its name."""
+    return bundled_root() / model.name if _ships(model.name) else pulled_root() / model.name / fingerprint(model)
 
 
 def arriving_of(name: str) -> Path:
@@ -112,11 +114,11 @@ def converting_of(name: str) -> Path:
 
 def mend(model: Model) -> str:
     """What the operator does when a file of this model is wrong."""
-    if (pulled_root() / model.name / RECORD).is_file():
-        done = "convert" if model.made_by.startswith("edgeapp models convert") else "pull"
-        name = model.made_by.split()[3] if done == "convert" else model.name
-        return f"run `edgeapp models {done} {name}` again"
-    return "install edgeapp again, or check it out again (with `git lfs pull` if you use it)"
+    if _ships(model.name):
+        return "install edgeapp again, or check it out again (with `git lfs pull` if you use it)"
+    if made := re.match(r"edgeapp models convert ([^\s:]+)", model.made_by):
+        return f"run `edgeapp models convert {made[1]}` again"
+    return f"run `edgeapp models pull {model.name}` again"
 
 
 def path_of(name: str) -> Path:
@@ -205,15 +207,40 @@ def uninstall(name: str) -> None:
 
 
 def _records() -> Iterator[Model | ConfigError]:
-    for file in sorted(pulled_root().glob(f"[!.]*/{RECORD}")):
+    root = pulled_root()
+    try:
+        names = sorted(each.name for each in root.iterdir() if not each.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"cannot look into {root} ({error.strerror}): mend its rights, or set EDGEAPP_HOME to another folder"
+        ) from error
+    for file in (root / name / RECORD for name in names):
         try:
-            yield _read(file)
+            if _is_there(file):
+                yield _read(file)
         except ConfigError as error:
             yield error
 
 
+def _is_there(file: Path) -> bool:
+    """Whether there is a record, be it one that must not be read: reading it says so."""
+    try:
+        return file.is_file()
+    except OSError:
+        return True
+
+
+def _ships(name: str) -> bool:
+    """Whether a model of that name ships; one whose folder somebody took away does unless another was pulled."""
+    return (bundled_root() / name).is_dir() or not _is_there(pulled_root() / name / RECORD)
+
+
 def _read(file: Path) -> Model:
     model = read_record(file)
+    if (bundled_root() / model.name).is_dir():
+        raise ConfigError(f"{file} has the name of a model that ships, which serves: remove {file.parent}")
     if model.name != file.parent.name:
         raise ConfigError(
             f"{file} is the record of {model.name!r}, not of {file.parent.name!r}; remove the folder and pull again"
