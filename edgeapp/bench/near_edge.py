@@ -73,12 +73,13 @@ def bench_near_edge(*, quick: bool) -> int:
         """lending calls to a real Triton"""
         if why := no_wheel():
             return why
-        return asyncio.run(_measure(figures, pairs=60 if quick else 400))
+        return asyncio.run(lending(figures, pairs=60 if quick else 400))
 
     return run_bench("near-edge", [calls], quick=quick, figures=figures)
 
 
-async def _measure(figures: dict[str, Any], pairs: int) -> list[Bar]:
+async def lending(figures: dict[str, Any], pairs: int) -> list[Bar]:
+    """The bars of lending a call, against a Triton of its own; what was measured goes into `figures`."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(serving(Settings(models=(Served("echo", "echo"),)), watch=False))
         theirs = await stack.enter_async_context(echo_client(server.url))
@@ -86,10 +87,12 @@ async def _measure(figures: dict[str, Any], pairs: int) -> list[Bar]:
         small = await _alternate(ours, theirs, np.zeros(_SMALL, np.float32), pairs)
         large_data = np.random.default_rng(1).standard_normal(_LARGE).astype(np.float32)
         large = await _alternate(ours, theirs, large_data, pairs // 4)
-        stall_ms = await _stall(ours, large_data, pairs // 4)
-        their_stall_ms = await _stall(theirs, large_data, pairs // 4)
-    figures |= {"small": small.figures(), "large": large.figures()}
-    figures |= {"stall_ms": round(stall_ms, 2), "tritonclient_stall_ms": round(their_stall_ms, 2)}
+        stall_ms, lasted_s = await _stall(ours, large_data, pairs // 4)
+        their_stall_ms, _ = await _stall(theirs, large_data, pairs // 4)
+        async with StallMeter() as idle:  # what this machine does to a loop that has nothing to do, for as long
+            await asyncio.sleep(lasted_s)
+    figures |= {"small": small.figures(), "large": large.figures(), "stall_ms": round(stall_ms, 2)}
+    figures |= {"tritonclient_stall_ms": round(their_stall_ms, 2), "idle_stall_ms": round(idle.longest_ms, 2)}
     how = f"{pairs} alternating pairs, tritonclient {{:.2f}} ms, ours {{:.2f}} ms"
     return [
         at_most("cost_above_tritonclient_64_B_ms", small.above_ms, 1.0, "ms", _medians(how, small)),
@@ -147,9 +150,10 @@ async def _alternate(ours: Call, theirs: Call, data: Floats, pairs: int) -> _Sid
     return sides
 
 
-async def _stall(call: Call, data: Floats, calls: int) -> float:
-    """The longest delay of the loop while large tensors go out and come back, in ms."""
+async def _stall(call: Call, data: Floats, calls: int) -> tuple[float, float]:
+    """The longest delay of the loop in ms while large tensors go out and come back, and how long that took in s."""
+    started = time.perf_counter()
     async with StallMeter() as stalls:
         for _ in range(calls):
             await call(data)
-    return stalls.longest_ms
+    return stalls.longest_ms, time.perf_counter() - started
