@@ -7,9 +7,11 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -19,10 +21,11 @@ import pytest
 from onnx import numpy_helper
 
 from edgeapp import config as settings
-from edgeapp.apps import gate, passed
+from edgeapp.apps import gate, golden_report, passed
 from edgeapp.apps.golden_report import report_golden
 from edgeapp.apps.wiring import Parts
-from edgeapp.core.events import ConfigError
+from edgeapp.core.events import BackendError, ConfigError
+from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord, GateRecord
 from edgeapp.models import slots, store
 from edgeapp.models.golden import Examined, examine, read_golden
@@ -228,6 +231,9 @@ async def test_at_boot_a_build_is_asked_the_cases_of_its_size(shop: Path) -> Non
     large, other = (each for each in records if isinstance(each, GateRecord))
     assert (large.outcome, large.right) == ("passed", large.cases)
     assert (other.outcome, other.why) == ("not asked", "it has no golden case for 480 px")
+    remembered = passed.last("vision.detect")
+    assert remembered is not None
+    assert remembered.options["size_px"] == 640, "only what was asked has passed"
 
 
 @pytest.mark.real_time
@@ -237,6 +243,55 @@ async def test_current_is_what_was_switched_to(shop: Path) -> None:
     records: list[AnyRecord] = []
     await _boot("current", records)
     assert [each.model for each in records if isinstance(each, GateRecord)] == ["qc-yolo11n"]
+
+
+@pytest.mark.real_time
+@pytest.mark.parametrize("bad", ["qc-new", "gone", "spoiled"])
+async def test_at_boot_the_previous_model_serves_instead_of_a_current_one_that_fails(shop: Path, bad: str) -> None:
+    home = shop / "home" / "models"
+    (home / "spoiled").mkdir(parents=True)
+    (home / "spoiled" / store.RECORD).write_text("{")
+    (home / "slots.json").write_bytes(msgspec.json.encode({"detect": slots.Slot(bad, "qc-yolo11n")}))
+    records: list[AnyRecord] = []
+    async with AsyncExitStack() as stack:
+        section = settings.Stage(engine="detect_yolo", options={"model": "current", "size_px": 640})
+        engine = await Parts(stack, records.append).engine(section, "vision.detect")
+        assert engine.size_px == 640, "the previous model with the section's options, not the embedded default"
+    assert [each.outcome for each in records if isinstance(each, GateRecord)] == ["passed", "refused"]
+
+
+@pytest.mark.real_time
+async def test_a_smaller_engine_has_its_stages_role(shop: Path) -> None:
+    records: list[AnyRecord] = []
+    section = settings.Engine(engine="detect_yolo", options={"model": "current"})
+    async with AsyncExitStack() as stack:
+        await Parts(stack, records.append).engine(section, "vision.detect.smaller")
+    assert [each.model for each in records if isinstance(each, GateRecord)] == ["qc-yolo11n"]
+
+
+async def test_an_engine_that_fails_before_its_first_case_is_refused() -> None:
+    class Deaf:
+        async def use_grammar(self, _: object) -> None:
+            raise BackendError("it lost its words")
+
+    @asynccontextmanager
+    async def load(*_: object) -> AsyncIterator[Deaf]:
+        yield Deaf()
+
+    asked = gate.ready(settings.Engine(engine="stt_pocketsphinx"), "voice.stt")
+    asked = replace(asked, module=SimpleNamespace(load=load))
+    lane = Lane("test")
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigError, match="stt_pocketsphinx does not run here: it lost its words"):
+            await gate._open(asked, "voice.stt", stack, lane, [].append, 1.0)
+    lane.close()
+
+
+def test_where_a_model_runs_does_not_spare_it_the_questions() -> None:
+    on_two = gate.ready(settings.Engine(engine="vad_silero", options={"threads": 2}), "voice.vad")
+    assert on_two.golden is not None
+    louder = gate.ready(settings.Engine(engine="tts_espeak", options={"gain": 0.1, "pitch": 9}), "voice.tts")
+    assert (louder.golden, louder.why) == (None, "nobody knows its right answers with gain, pitch set")
 
 
 @pytest.mark.real_time
@@ -251,8 +306,10 @@ async def test_at_boot_a_wrong_hash_counts_as_a_model_that_fails(shop: Path) -> 
 @pytest.mark.real_time
 async def test_without_another_model_the_application_does_not_start(shop: Path) -> None:
     shutil.copy(shop / "qc-new" / DETECTOR, shop / "qc-yolo11n" / DETECTOR)
+    records: list[AnyRecord] = []
     with pytest.raises(ConfigError, match="is not the model's file"):
-        await _boot("qc-yolo11n", [])
+        await _boot("qc-yolo11n", records)
+    assert [each.outcome for each in records if isinstance(each, GateRecord)] == ["refused"]
 
 
 @pytest.mark.real_time
@@ -294,7 +351,6 @@ def test_a_changed_golden_set_is_not_the_manifests(copied: Callable[[str], Path]
 
 
 async def test_the_time_at_boot_is_bounded_and_one_case_is_asked(tmp_path: Path) -> None:
-    from edgeapp.core.lane import Lane
     from edgeapp.engines import fake
 
     cases = [{"facts": [], "question": f"question {number}", "reply": "hello"} for number in range(9)]
@@ -310,10 +366,26 @@ async def test_the_time_at_boot_is_bounded_and_one_case_is_asked(tmp_path: Path)
     assert (await asked(None)).right == 9
     short = await asked(0.001)
     assert (short.cases, short.ok) == (1, True)
+    unlucky = await asked(0.001, texts=("no", *["hello"] * 8))
+    assert (unlucky.cases, unlucky.ok) == (3, True), "a busy machine does not refuse what an idle one accepts"
     wrong = await asked(None, texts=("hello", "no"))
     assert (wrong.ok, wrong.cases, wrong.allowed) == (False, 6, 2), "it stops as soon as it cannot pass any more"
     assert "not 'hello'" in wrong.worst
     lane.close()
+
+
+def test_the_report_says_which_record_is_spoiled(
+    shop: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = shop / "home" / "models" / "spoiled" / store.RECORD
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    (shop / "manifest.toml").write_text("")
+    monkeypatch.setattr(golden_report, "PACKAGES", ())
+    assert report_golden([], as_json=True) == 1
+    assert "is not the record of a model" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="is not the record of a model"):
+        report_golden(["spoiled"], as_json=True)
 
 
 def test_the_report_says_which_and_why(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

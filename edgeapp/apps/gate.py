@@ -1,22 +1,22 @@
 """The golden gate: no model serves before it has answered known questions rightly, on this machine, through its engine.
 
 At boot (`admit`) every engine of the configuration is asked the first cases of its golden set, for `BOOT_S` at most. One that
-does not load or answers wrongly is closed again, and the model that last passed for this role serves instead, or, if
-there is none, the one of the embedded defaults. After a switch (`check`) the whole set is asked.
+does not load or answers wrongly is closed again, and the model that last passed for this role serves instead, or the
+one that was current before, or the one of the embedded defaults. After a switch (`check`) the whole set is asked.
 
-What is not gated: engines elsewhere, models given as a path, and package models with options of their own, for which
-nobody knows the right answers.
+What is not asked: engines elsewhere, models given as a path, a detector at an input size of which its set has no case, and
+models without a set of their own under options that change the answers. The record says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -30,7 +30,7 @@ from edgeapp.core.record import GateRecord, Sink
 from edgeapp.models import slots
 from edgeapp.models.catalogue import catalogue
 from edgeapp.models.golden import RULE_SCORE, Examined, GoldenSet, examine, read_golden
-from edgeapp.models.manifest import Model
+from edgeapp.models.manifest import Kind, Model
 from edgeapp.models.store import find, folder_of, mend, path_of
 from edgeapp.models.verify import verify
 
@@ -42,6 +42,9 @@ PACKAGES: Final = ("vad_silero", "stt_pocketsphinx", "tts_espeak")
 
 _KEYS: Final = ("model", "voice")
 """The options of engines that may name a model of the store."""
+
+_PLACE: Final = {"device", "provider", "compute_type", "threads", "cpu_threads"}
+"""The options that say where a model runs. They must not change its answers: that is what the gate is for."""
 
 _ASSETS: Final = Path(__file__).parent.parent / "assets"
 _GENERAL: Final = {
@@ -66,6 +69,8 @@ class Asked:
     """Of the store, if the section names one."""
 
     golden: GoldenSet | None
+    why: str
+    """Why there is no golden set to ask; empty if there is one."""
 
     @property
     def name(self) -> str:
@@ -159,19 +164,26 @@ def ready(section: settings.Engine, where: str) -> Asked:
     (a path, a server's own name) stays. General golden sets are for default options: nobody knows what others change.
     """
     module = module_of(section.engine, where)
-    values, model, golden = dict(section.options), None, None
+    values, model = dict(section.options), None
+    changed = set(values) - _PLACE
     for key in _KEYS:
         if not isinstance(name := values.get(key), str):
             continue
         model = find(name.partition("/")[0])
         if model is not None:
-            golden = golden_of(model, folder_of(model)) if model.golden or len(values) == 1 else None
+            changed -= {key}
             values = dict(model.options) | values | {key: _file_of(model, name.partition("/")[2])}
         elif name in {each.name for each in catalogue()}:
             path_of(name)  # which raises the sentence about pulling it
-    if not values and section.engine in _GENERAL:
+    golden, why = None, "it has no golden set"
+    if model is not None and (model.golden or not changed):
+        golden = golden_of(model, folder_of(model))
+    elif model is None and section.engine in _GENERAL and not changed:
         golden = read_golden(_GENERAL[section.engine])
-    return Asked(section, module, settings.options(module.Options, values, where), model, golden)
+    elif changed and (model is not None or section.engine in _GENERAL):
+        why = f"nobody knows its right answers with {', '.join(sorted(changed))} set"
+    options = settings.options(module.Options, values, where)
+    return Asked(section, module, options, model, golden, "" if golden else why)
 
 
 def _file_of(model: Model, build: str) -> str:
@@ -189,78 +201,112 @@ async def admit(
 ) -> Any:
     """Open the engine of a section once its golden set is right; closing `stack` closes it.
 
-    If a model of the store is not right, the one that last passed here or the embedded default's serves, and stderr and
-    the records say so. Raises ConfigError if there is none, or if the section itself is wrong.
+    If a model of the store is not right, the one that last passed here, the one that was current before, or the embedded
+    default's serves, and stderr and the records say so. Raises ConfigError if there is none, or if the section itself is wrong.
     """
-    section = _named(section, where)
+    named = section
     try:
-        asked = ready(section, where)
-        engine = await _open(asked, where, stack, lane, sink, boot_s)
+        named = _named(section, where)
+        engine, answered = await _open(ready(named, where), where, stack, lane, sink, boot_s)
     except ConfigError as error:
-        if not _is_stored(section):
+        if not _is_stored(named, where):
             raise
-        return await _instead(section, where, stack, lane, sink, error)
-    if asked.golden is not None:
-        passed.keep(where, section, default=_default(where))
+        others = (passed.last(where), _previous(section, where), _default(where))
+        return await _instead(named, others, where, stack, lane, sink, error)
+    if answered:
+        passed.keep(where, named, default=_default(where))
     return engine
 
 
 async def _instead(
-    section: settings.Engine, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, error: ConfigError
+    section: settings.Engine,
+    others: Sequence[settings.Engine | None],
+    where: str,
+    stack: AsyncExitStack,
+    lane: Lane,
+    sink: Sink,
+    error: ConfigError,
 ) -> Any:
-    """The model that last passed for this role, or the embedded default's. Raises `error` if neither is right."""
-    for other in (passed.last(where), _default(where)):
-        if other is None or (other.engine, other.options) == (section.engine, section.options):
+    """The engine of the first of `others` that is right. Raises `error` if none is."""
+    model = str(section.options.get("model") or section.options.get("voice"))
+    tried = [(section.engine, section.options)]
+    for other in others:
+        if other is None or (other.engine, other.options) in tried:
             continue
+        tried.append((other.engine, other.options))
         try:
             asked = ready(other, where)
-            engine = await _open(asked, where, stack, lane, sink, BOOT_S)
+            engine, _ = await _open(asked, where, stack, lane, sink, BOOT_S)
         except ConfigError as also:
             print(f"edgeapp: {where}: {also}", file=sys.stderr)
             continue
-        model = str(section.options.get("model") or section.options.get("voice"))
         print(f"edgeapp: {where}: {error}; {asked.name} serves instead", file=sys.stderr)
         sink(GateRecord(where, now_ns(), model, "refused", f"{error}; {asked.name} serves instead"))
         return engine
+    sink(GateRecord(where, now_ns(), model, "refused", str(error)))
     raise error
 
 
-async def _open(asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, boot_s: float) -> Any:
-    """Open, ask, and hand over to `stack`; what is refused is closed again. Raises ConfigError."""
+async def _open(
+    asked: Asked, where: str, stack: AsyncExitStack, lane: Lane, sink: Sink, boot_s: float
+) -> tuple[Any, bool]:
+    """Open, ask, and hand over to `stack`; what is refused is closed again. Raises ConfigError.
+
+    Returns the engine, and whether it was asked.
+    """
+    examined, why = None, asked.why
     async with AsyncExitStack() as trial:
         try:
             engine = await trial.enter_async_context(asked.module.load(asked.options, lane))
+            size_px = getattr(engine, "size_px", 0)
+            if asked.golden is not None and asked.golden.cases_for(size_px):
+                least = getattr(asked.options, "confidence", RULE_SCORE)
+                examined = await examine(asked.golden, engine, asked.name, confidence=least, budget_s=boot_s)
         except BackendError as error:
             raise ConfigError(f"{where}: {asked.name} does not run here: {error}") from error
-        size_px = getattr(engine, "size_px", 0)
-        if asked.golden is None or not asked.golden.cases_for(size_px):
-            why = f"it has no golden case for {size_px} px" if asked.golden else "it has no golden set"
+        if examined is None:
+            why = why or f"it has no golden case for {size_px} px"
             sink(GateRecord(where, now_ns(), asked.name, "not asked", why))
-        else:
-            least = getattr(asked.options, "confidence", RULE_SCORE)
-            examined = await examine(asked.golden, engine, asked.name, confidence=least, budget_s=boot_s)
-            if not examined.ok:
-                raise ConfigError(refusal(examined))
+        elif examined.ok:
             took_ns = round(examined.took_s * 1e9)
             sink(GateRecord(where, now_ns(), asked.name, "passed", "", examined.cases, examined.right, took_ns))
+        else:
+            raise ConfigError(refusal(examined))
         await stack.enter_async_context(trial.pop_all())
-        return engine
+    return engine, examined is not None
 
 
 def _named(section: settings.Engine, where: str) -> settings.Engine:
     """A section that says `current` with the name of the role's current model instead. Raises ConfigError."""
-    names = {
-        key: slots.current(where.rpartition(".")[2]).name for key in _KEYS if section.options.get(key) == slots.CURRENT
-    }
+    names = {key: slots.current(_role(where)).name for key in _KEYS if section.options.get(key) == slots.CURRENT}
     return msgspec.structs.replace(section, options=section.options | names)
 
 
-def _is_stored(section: settings.Engine) -> bool:
+def _previous(section: settings.Engine, where: str) -> settings.Engine | None:
+    """Where a section says `current`, the same with the model that was current before; None if there is none for it."""
+    keys = [key for key in _KEYS if section.options.get(key) == slots.CURRENT]
+    try:
+        model = find(slots.slot(_role(where)).previous) if keys else None
+    except ConfigError:  # spoiled as well
+        return None
+    if model is None or model.engine != section.engine:
+        return None
+    return msgspec.structs.replace(section, options=section.options | dict.fromkeys(keys, model.name))
+
+
+def _role(where: str) -> str:
+    """The role of a section: `llm` of `voice.llm` and of `voice.llm.smaller`."""
+    return next((part for part in reversed(where.split(".")) if part in get_args(Kind)), where)
+
+
+def _is_stored(section: settings.Engine, where: str) -> bool:
     """Is its model one of the store, so that not the operator but the model may be to blame?"""
     for key in _KEYS:
         name, _, build = str(section.options.get(key, "")).partition("/")
         try:
             model = find(name)
+            if name == slots.CURRENT and slots.slot(_role(where)).current:
+                return True  # it was switched to once
         except ConfigError:  # its record is spoiled
             return True
         if model is not None and (not build or build in builds(model)):

@@ -18,7 +18,7 @@ from edgeapp.apps.gate import PACKAGES, ask_build, ask_package, builds, golden_o
 from edgeapp.core.events import ConfigError
 from edgeapp.models.golden import Examined
 from edgeapp.models.manifest import Model
-from edgeapp.models.store import folder_of, manifest
+from edgeapp.models.store import find, folder_of, manifest, spoiled
 from edgeapp.models.verify import verify
 
 
@@ -50,10 +50,10 @@ def report_golden(names: Sequence[str], *, as_json: bool) -> int:
     Raises ConfigError if a name is not known here.
     """
     models = manifest()
-    unknown = sorted(set(names) - {model.name for model in models} - set(PACKAGES))
-    if unknown:
-        raise ConfigError(f"there is no model {unknown[0]!r} on this device: see `edgeapp models list`")
-    lines = []
+    for name in names:
+        if name not in PACKAGES and find(name) is None:
+            raise ConfigError(f"there is no model {name!r} on this device: see `edgeapp models list`")
+    lines = [Line("a record", None, wrong=str(error)) for error in spoiled() if not names]
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for name, ask in _builds(models):

@@ -239,7 +239,8 @@ async def examine(
 ) -> Examined:
     """Ask `engine` the cases in their order, until the set cannot pass any more or `budget_s` is over.
 
-    At least one case is asked. `confidence` is the detector's own least score; cases of another input size than its
+    At least one case is asked, and after the budget as many more as it takes until most are right or too many are wrong:
+    a busy machine decides nothing else than an idle one does. `confidence` is the detector's own least score; cases of another input size than its
     `size_px` are passed over. An engine with `use_grammar` gets the set's, and with `forget` is told to forget what it
     heard. Raises ConfigError if a case cannot be read or none is of this size; what the engine does wrong is a wrong case.
     """
@@ -260,7 +261,9 @@ async def examine(
         right += not why
         if why and (score < least or not worst):
             worst, least = why, score
-        if asked - right > allowed or (budget_s is not None and loop.time() - begun > budget_s):
+        wrong = asked - right
+        over = budget_s is not None and loop.time() - begun > budget_s
+        if wrong > allowed or (over and right > wrong):
             break
     if hasattr(engine, "forget"):
         await engine.forget()
