@@ -110,21 +110,28 @@ def bench_near_edge(*, quick: bool) -> None:
 
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
+@click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")
 @click.option("--quick", is_flag=True, help="End within 50 seconds.")
 @click.option("--calls", type=click.IntRange(100, 2_000_000), help="Calls in each world; 100,000, or 2,400 if quick.")
+@click.option("--frames", type=click.IntRange(40, 100_000), help="Frames of the real run; 2,000, or 120 if quick.")
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option(
     "--trace", "traces", multiple=True, type=click.Path(path_type=Path, dir_okay=False), help="A recorded link."
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
 def bench_offload(
-    *, simulated: bool, quick: bool, calls: int | None, seed: int, traces: tuple[Path, ...], out: Path
-) -> None:
+    *, simulated: bool, real: bool, quick: bool, calls: int | None, frames: int | None, seed: int,
+    traces: tuple[Path, ...], out: Path,
+) -> None:  # fmt: skip
     """How each rule of offloading fares on bad links: misses, harm, what was served where, outages, cost, a picture."""
+    if simulated == real:
+        raise ConfigError("say what to measure: edgeapp bench offload --simulated, or --real")
+    if real:
+        from edgeapp.bench.offload_real import bench_offload_real
+
+        sys.exit(_until_stopped(bench_offload_real(quick=quick, frames=frames, seed=seed, out=out)))
     from edgeapp.bench.offload import bench_offload as measure
 
-    if not simulated:
-        raise ConfigError("say what to measure: edgeapp bench offload --simulated")
     sys.exit(measure(quick=quick, calls=calls, seed=seed, traces=traces, out=out))
 
 

@@ -30,16 +30,20 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
     local: Any = stage.local
     detect = SplitDetector(local.stem, stage) if split else stage
-    rule = InspectionRule(
-        parts=vision.rule.parts,
-        defects=vision.rule.defects,
-        part_score=vision.rule.part_score,
-        defect_score=vision.rule.defect_score,
-        defect_scores=vision.rule.defect_scores,
-        version=vision.rule.version,
-    )
     settle()
-    return Inspection(detect, rule, due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
+    return Inspection(detect, rule_of(vision.rule), due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
+
+
+def rule_of(rule: settings.Rule) -> InspectionRule:
+    """The rule as the configuration says it."""
+    return InspectionRule(
+        parts=rule.parts,
+        defects=rule.defects,
+        part_score=rule.part_score,
+        defect_score=rule.defect_score,
+        defect_scores=rule.defect_scores,
+        version=rule.version,
+    )
 
 
 async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[CameraFrame]:

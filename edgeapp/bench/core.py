@@ -80,14 +80,19 @@ def run_bench(name: str, steps: Sequence[Step], *, quick: bool, figures: dict[st
                 skipped.append(found)
             else:
                 bars += found
+    return report(name, bars, skipped, console, {"quick": quick, **(figures or {})})
+
+
+def report(name: str, bars: Sequence[Bar], skipped: Sequence[str], console: Console, figures: dict[str, Any]) -> int:
+    """Print the table on the console and one line of JSON on stdout, with `figures` in it; 1 if a bar is missed."""
     console.print(_table(name, bars))
     for why in skipped:
         console.print(f"not measured: {escape(why)}")
     shown = [
         {key: value for key, value in asdict(bar).items() if key in {"name", "value", "limit", "ok"}} for bar in bars
     ]
-    line = {"bench": name, "quick": quick, "load": os.getloadavg()[0], "skipped": skipped}
-    print(json.dumps(line | (figures or {}) | {"bars": shown}))
+    line = {"bench": name, "load": os.getloadavg()[0], "skipped": list(skipped)}
+    print(json.dumps(line | figures | {"bars": shown}))
     return 0 if all(bar.ok for bar in bars) else 1
 
 

@@ -26,24 +26,26 @@ from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import FRAME_SAMPLES
 
 
-class _Mute:
+class Mute:
     """A loudspeaker in which everything is audible at once and over at once."""
 
     latency_ns = 0
-    played_ns = 0
+
+    def __init__(self) -> None:
+        self.played_ns = 0
 
     async def play(self, samples: NDArray[np.int16], sample_rate_hz: int) -> int:
-        """Audible now."""
-        del samples, sample_rate_hz
+        """Audible now, and heard."""
+        self.played_ns += len(samples) * 1_000_000_000 // sample_rate_hz
         return now_ns()
 
     def cut(self) -> int:
         """Nothing is queued."""
-        return 0
+        return self.played_ns
 
     async def drained(self) -> int:
         """Nothing is queued."""
-        return 0
+        return self.played_ns
 
 
 async def own_costs_ms(*, turns: int) -> list[float]:
@@ -97,7 +99,7 @@ async def own_costs_ms(*, turns: int) -> list[float]:
             sink=sink,
             hear=stt[0].hear,
         )
-        await conversation.listen(speak(), _Mute())
+        await conversation.listen(speak(), Mute())
     return costs_ms
 
 

@@ -106,6 +106,11 @@ class Stage(Generic[In, Out]):
         self._rungs[0].engine = engine
 
     @property
+    def remote(self) -> Backend[In, Out] | None:
+        """The engine elsewhere, if there is one."""
+        return self._remote
+
+    @property
     def took(self) -> Latency:
         """What is known of the best local engine's time to its first part."""
         return self._rungs[0].took
