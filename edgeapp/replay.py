@@ -109,7 +109,7 @@ def _world(calls: list[Record]) -> tuple[World, dict[str, int]]:
         bounds_ns={name: next(call.local_ns for call in calls if call.stage == name) for name in names},
     )
     asked_ns = [call.asked_ns - first_ns for call in calls]
-    return World("recorded", False, asked_ns, remote_ns, local_ns, [], calls[0].local_ns, recorded=recorded), filled
+    return World("recorded", asked_ns, remote_ns, local_ns, [], calls[0].local_ns, recorded=recorded), filled
 
 
 def _knows_remote(call: Record) -> bool:

@@ -34,7 +34,7 @@ def dying(calls: int = 240) -> World:
     asked = [SECOND + n * 250 * MS for n in range(calls)]
     dead = (30 * SECOND, 40 * SECOND)
     remote = [None if dead[0] <= at < dead[1] else 20 * MS for at in asked]
-    return World("dying", False, asked, list(remote), [60 * MS] * calls, [dead], 70 * MS)
+    return World("dying", asked, list(remote), [60 * MS] * calls, [dead], 70 * MS)
 
 
 def test_an_outage_is_noticed_and_the_link_used_again_soon_after_it() -> None:

@@ -36,9 +36,6 @@ class World:
     """One seed of one kind of link."""
 
     name: str
-    healthy: bool
-    """Is it a link on which nearly everything could be served remotely?"""
-
     asked_ns: list[int]
     """When each call is asked, shape (calls,), rising."""
 
@@ -129,7 +126,7 @@ def make_world(recipe: Recipe, calls: int, seed: int) -> World:
     draw = _local(dice, recipe.local_scale)
     local_ns = [draw() for _ in asked_ns]
     bound_ns = max(draw() for _ in range(CALIBRATION_RUNS))
-    return World(recipe.name, recipe.healthy, asked_ns, remote_ns, local_ns, outages, bound_ns, recipe.together)
+    return World(recipe.name, asked_ns, remote_ns, local_ns, outages, bound_ns, recipe.together)
 
 
 def _local(dice: random.Random, scale: float) -> Callable[[], int]:
