@@ -281,9 +281,10 @@ async def test_an_engine_that_fails_before_its_first_case_is_refused() -> None:
     asked = gate.ready(settings.Engine(engine="stt_pocketsphinx"), "voice.stt")
     asked = replace(asked, module=SimpleNamespace(load=load))
     lane = Lane("test")
+    records: list[AnyRecord] = []
     async with AsyncExitStack() as stack:
         with pytest.raises(ConfigError, match="stt_pocketsphinx does not run here: it lost its words"):
-            await gate._open(asked, "voice.stt", stack, lane, [].append, 1.0)
+            await gate._open(asked, "voice.stt", stack, lane, records.append, 1.0)
     lane.close()
 
 

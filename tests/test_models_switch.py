@@ -198,7 +198,9 @@ def test_a_conversion_killed_in_the_middle_shows_nothing_and_is_done_again(
     assert not converting_of(f"{LLM}-int8").exists()
 
 
-def test_what_cannot_be_converted_is_said(tools: Callable[[str], str], tmp_path: Path) -> None:
+def test_what_cannot_be_converted_is_said(
+    tools: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, says in (
         ("nonsense", "is not in `edgeapp models list`"),
         ("kiosk-lm", "is used as it is"),
@@ -212,6 +214,8 @@ def test_what_cannot_be_converted_is_said(tools: Callable[[str], str], tmp_path:
         convert(LLM, say, python=_bare(tmp_path))
     with pytest.raises(ConfigError, match="is no Python that runs"):
         convert(LLM, say, python="/nonsense")
+    monkeypatch.chdir(Path(tools(GOOD)).parent)
+    assert convert(LLM, say, python="./python").name == f"{LLM}-int8"
     with alone(f"{LLM}-int8", "test"), pytest.raises(ConfigError, match="wait until it is done"):
         convert(LLM, say, python=tools(GOOD))
     (folder_of(model) / "model.safetensors").write_bytes(b"x")

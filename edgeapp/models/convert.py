@@ -85,8 +85,8 @@ def convert(
     """Convert the pulled model `name`; return the record of the result, `NAME-int8` or `NAME-SIZE`.
 
     `accept` is asked before the result replaces another of its name. `python` is the interpreter that has the tools,
-    `size_px` the side of a detector's input. Raises ConfigError in one
-    sentence: not pulled, nothing to convert, tools missing, a tool that fails or takes longer than `limit_s`.
+    `size_px` the side of a detector's input. Raises ConfigError in one sentence: not pulled, nothing to
+    convert, tools missing, a tool that fails or takes longer than `limit_s`.
     """
     source = source_of(name)
     if source is None or not source.convert:
@@ -96,6 +96,7 @@ def convert(
     if model is None:
         raise ConfigError(f"{name} is not on this device: run `edgeapp models pull {name}` first")
     verify(model)
+    python = os.path.abspath(python) if os.sep in python else python  # the tool runs in a folder of its own
     plan = _plan(source, model, size_px)
     staged = plan.staged
     versions = _versions(python, plan, name)
