@@ -2,6 +2,7 @@
 
     python scripts/eval_kiosk_lm.py                       # models/kiosk-lm: four held-out sets, the default shop, times
     python scripts/eval_kiosk_lm.py --beside FOLDER       # and another export of it, such as the float one
+    python scripts/eval_kiosk_lm.py --sets                # only the default shop and the times
     python scripts/eval_kiosk_lm.py --dialogues 10 --sets dev_phrasings --show 20
 
 Every question is asked as the kiosk asks it: the facts it is about (`edgeapp/voice/relevance.py`), at most two turns of
@@ -198,6 +199,14 @@ def measure_time(model: Model, content: Content, count: int) -> dict[str, float]
     }
 
 
+def merged(known: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Figures of this run over those of others: so the times can be measured anew on a quiet machine (`--sets`)."""
+    both = dict(known)
+    for key, value in new.items():
+        both[key] = merged(known.get(key, {}), value) if isinstance(value, dict) else value
+    return both
+
+
 def _shares(result: dict[str, Any]) -> dict[str, Any]:
     """The same without intervals: what the manifest lists."""
     return {
@@ -230,15 +239,17 @@ def main() -> None:
     parser.add_argument("--facts", type=int, default=FACTS_MOST, help="facts in the prompt; 0: all")
     parser.add_argument("--figures", type=Path, help="write the result here as well")
     options = parser.parse_args()
-    result: dict[str, Any] = {
-        "command": f"scripts/eval_kiosk_lm.py --dialogues {options.dialogues} --seed {options.seed} --facts {options.facts}"
-    }
+    result: dict[str, Any] = {}
+    if options.sets:
+        asked = f"--dialogues {options.dialogues} --seed {options.seed} --facts {options.facts}"
+        result["command"] = f"scripts/eval_kiosk_lm.py {asked}"
     result["int8"] = measure_all(Model(options.model), options)
     if options.beside:
         print("float32:")
         result["float32"] = measure_all(Model(options.beside, "float32"), options)
     if options.figures:
-        options.figures.write_text(json.dumps(_shares(result), indent=1) + "\n")
+        known = json.loads(options.figures.read_text()) if options.figures.is_file() else {}
+        options.figures.write_text(json.dumps(merged(known, _shares(result)), indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -306,18 +306,18 @@ def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -
         intent = rng.choice(ITEM_INTENTS)
         answer = _item_answer(last, intent)
         return _finish(rng, plan, f"it_{intent}", {}, answer, answer == UNKNOWN), last if answer != UNKNOWN else None
-    if roll < 0.53:
+    if roll < 0.50:
         return _item_turn(rng, plan, content)
-    if roll < 0.65:
+    if roll < 0.62:
         intent = rng.choice(("opens", "opens", "closes", "closes", "hours", "open_on"))
         day = rng.choice(tuple(content.hours) or DAYS) if rng.random() < 0.7 else rng.choice(DAYS)
         answer = answers(content, intent, day)
         return _finish(rng, plan, intent, {"day": day}, answer, answer == UNKNOWN), None
-    if roll < 0.72:
+    if roll < 0.69:
         zone = rng.choice(tuple(content.zones) or ZONES) if rng.random() < 0.7 else rng.choice(ZONES)
         answer = answers(content, "zone", zone)
         return _finish(rng, plan, "zone", {"zone": zone}, answer, answer == UNKNOWN), None
-    if roll < 0.78:
+    if roll < 0.75:
         intent = rng.choice(QC_INTENTS)
         answer = answers(content, intent, "")
         if content.qc and plan.noise and rng.random() < 0.15:
@@ -347,14 +347,14 @@ def _item_turn(rng: random.Random, plan: Plan, content: Content) -> tuple[Turn, 
 
 def _other_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
     roll = rng.random()
-    if roll < 0.24:
+    if roll < 0.22:
         question = rng.choice(OFF_TOPIC if plan.phrasings == "train" else HELD_OFF_TOPIC)
         if plan.phrasings == "train" and rng.random() < 0.5:
             question = rng.choice(OFF_TOPIC_FORMS).format(rng.choice((rng.choice(NOUNS), make_word(rng))))
         return Turn("off_topic", expand(rng, question), CANNOT, absent=True)
-    if roll < 0.72:
+    if roll < 0.60:
         return _tool_turn(rng, plan, content)
-    if roll < 0.78:
+    if roll < 0.66:
         return _finish(rng, plan, "which_day", {}, WHICH_DAY, False)
     intent = rng.choice(tuple(SMALL_TALK))
     return _finish(rng, plan, intent, {}, SMALL_TALK[intent].format(name=content.name), False)
@@ -400,11 +400,10 @@ def _finish(rng: random.Random, plan: Plan, intent: str, slots: dict[str, str], 
     question = _phrase(rng, plan, intent).format(**slots)
     if not plan.noise:
         return Turn(intent, question, answer, absent)
-    if intent not in SMALL_TALK:
-        if rng.random() < 0.12:
-            question = f"{expand(rng, rng.choice(LEADS))} {question}"
-        if rng.random() < 0.08:
-            question = f"{question} {expand(rng, rng.choice(TAILS))}"
+    if rng.random() < 0.12:
+        question = f"{expand(rng, rng.choice(LEADS))} {question}"
+    if intent not in SMALL_TALK and rng.random() < 0.08:
+        question = f"{question} {expand(rng, rng.choice(TAILS))}"
     if rng.random() < 0.12:
         question = _drop_words(rng, question)
     opener = rng.choice(("Let me see.", "One moment.", "Let me check that.")) if rng.random() < 0.03 else ""
@@ -418,7 +417,7 @@ def _phrase(rng: random.Random, plan: Plan, intent: str) -> str:
         return expand(rng, rng.choice(table.get(intent, PHRASINGS[intent])))
     while True:
         form = expand(rng, rng.choice(PHRASINGS[intent]))
-        if plan.noise and intent not in SMALL_TALK and rng.random() < 0.2:
+        if plan.noise and rng.random() < 0.2:
             form = _fill(rng, form)
         if bare(form) not in _KEPT_BACK:
             return form

@@ -531,7 +531,7 @@ def learning_curve(log: Path, picture: Path) -> None:
     checks = [line for line in lines if "dev_phrasings" in line]
     for name in DEV_PLANS:
         right.plot([c["tokens"] / 1e6 for c in checks], [c[name] for c in checks], marker=".", label=name)
-    right.set(xlabel="million tokens", ylabel="whole answers right (given the right beginning)", ylim=(0, 1.02))
+    right.set(xlabel="million tokens", ylabel="whole answers right (given the right beginning)", ylim=(None, 1.02))
     right.legend()
     figure.savefig(picture, dpi=110)
 
