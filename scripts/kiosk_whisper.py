@@ -141,7 +141,7 @@ class KioskWhisper(nn.Module):
         """Scores (batch, length, vocab) and the mean cross attention of the first block (batch, length, positions)."""
         length, dtype = tokens.shape[1], memory.dtype
         x = (F.embedding(tokens, self.embed) + self.positions[:length]).to(dtype)
-        later = torch.full((length, length), -1e4, dtype=dtype).triu(1)
+        later = torch.full((length, length), -1e4, dtype=dtype, device=tokens.device).triu(1)
         first = None
         for block in self.decoder:
             x, seen = block(x, memory, later)
@@ -152,8 +152,8 @@ class KioskWhisper(nn.Module):
     def transcribe(self, features: Tensor, prompt: list[int], end: int, most: int = 40) -> list[list[int]]:
         """Greedy tokens of each clip, without prompt and end."""
         memory = self.encode(features)
-        tokens = torch.tensor([prompt] * features.shape[0])
-        done = torch.zeros(features.shape[0], dtype=torch.bool)
+        tokens = torch.tensor([prompt] * features.shape[0], device=features.device)
+        done = torch.zeros(features.shape[0], dtype=torch.bool, device=features.device)
         for _ in range(most):
             scores = self.decode(memory, tokens)[0][:, -1].float()
             scores[:, end + 1 :] = float("-inf")

@@ -227,9 +227,10 @@ def losses_of(
     """`total` and its parts for one batch."""
     hard = min(1.0, at.clips / HARD_AT)
     inputs = batch["inputs"].clone()
-    swapped = torch.rand(inputs.shape) < 0.1 * hard  # what was heard must count more than what usually comes next
+    # What was heard must count more than what usually comes next.
+    swapped = torch.rand(inputs.shape, device=inputs.device) < 0.1 * hard
     swapped[:, :2] = False
-    inputs[swapped] = torch.randint(0, words.end, (int(swapped.sum()),))
+    inputs[swapped] = torch.randint(0, words.end, (int(swapped.sum()),), device=inputs.device)
     memory = model.encode(masked(batch["features"], hard).to(torch.bfloat16 if half else torch.float32))
     scores, attention = model.decode(memory, inputs)
     log_probs = model.by_ctc(memory).float().log_softmax(-1).transpose(0, 1)
@@ -238,7 +239,7 @@ def losses_of(
     ce = F.cross_entropy(
         scores.float().flatten(0, 1), batch["targets"].flatten(), ignore_index=-100, label_smoothing=0.1
     )
-    places = torch.arange(memory.shape[1]) * POSITION_S
+    places = torch.arange(memory.shape[1], device=memory.device) * POSITION_S
     away = 1 - torch.exp(-((places - batch["when"][..., None]) ** 2) / (2 * GUIDED_S**2))
     said = batch["when"] >= 0
     guided = (attention * away).sum(-1)[said].mean()
@@ -265,7 +266,7 @@ def check(model: KioskWhisper, words: Words, batches: list[list[tuple[Clip, str]
     """Error rates of the decoder's words and of the encoder's sounds on voices that training never heard."""
     wrong = said = wrong_sounds = sounds = 0
     for batch in batches:
-        features = torch.from_numpy(np.stack([clip.features for clip, _ in batch]))
+        features = torch.from_numpy(np.stack([clip.features for clip, _ in batch])).to(model.places.device)
         heard = model.transcribe(features, [words.start, words.no_timestamps], words.end)
         best = model.by_ctc(model.encode(features)).argmax(-1).tolist()
         for (clip, _), row, frames in zip(batch, heard, best, strict=True):
@@ -311,12 +312,14 @@ def train(options: argparse.Namespace) -> None:
     sizes = {name: getattr(options, name) for name in vars(Shape())}
     sizes |= {"vocab": words.tokenizer.get_vocab_size(), "phones": 1 + max(map(max, words.sounds.values()))}
     shape = Shape(**sizes)
-    model = KioskWhisper(shape)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = KioskWhisper(shape).to(device)
     steppers = optimizers(model, options.rate)
     checkpoint = work / "checkpoint.pt"
     at = _resume(checkpoint, model, steppers) if checkpoint.exists() else Progress()
     print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, from step {at.step} ({at.clips:,} clips)",
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {device}, "
+        f"from step {at.step} ({at.clips:,} clips)",
         flush=True,
     )
     checks = by_length(options.speech, "check.json", 0.5, 7)
@@ -331,7 +334,8 @@ def train(options: argparse.Namespace) -> None:
         done = max(at.clips / options.clips, at.seconds / 60 / options.minutes)
         if done >= 1 or (work / "stop").exists():
             break
-        parts = losses_of(model, batch, words, at, not options.float32)
+        on_device = {name: part.to(device) for name, part in batch.items()}
+        parts = losses_of(model, on_device, words, at, not options.float32)
         parts["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for stepper in steppers:
@@ -402,7 +406,7 @@ def _save(path: Path, model: KioskWhisper, steppers: list[Any], at: Progress) ->
 
 
 def _resume(path: Path, model: KioskWhisper, steppers: list[Any]) -> Progress:
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True, map_location="cpu")
     model.load_state_dict(state["model"])
     for stepper, saved in zip(steppers, state["optimizers"], strict=True):
         stepper.load_state_dict(saved)
