@@ -1,6 +1,7 @@
 """Make or complete an environment from the pinned requirements: `python3 scripts/setup_venv.py run|dev|train`.
 
-`run` and `dev` are .venv; `train` is .venv-train, because the application never sees torch. Does nothing if the environment already holds exactly what the requirement file asks for. Standard library only.
+`run` and `dev` are .venv; `train` is .venv-train, because the application never sees torch. Does nothing if the
+environment already holds exactly what the requirement file asks for. Standard library only.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def main() -> None:
     if stamp.exists() and stamp.read_text() == digest:
         return
     print(f"edgeapp: preparing {folder} ({kind}), {takes} the first time", file=sys.stderr, flush=True)
-    if not (venv / "bin" / "python").exists():
+    if not (venv / "bin" / "pip").exists():  # the last thing that making an environment puts there
         _run([sys.executable, "-m", "venv", str(venv)], "install the Debian package python3-venv")
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run([*pip, "--require-hashes", "-r", str(wanted)], fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import tomllib
 from pathlib import Path
 
@@ -56,3 +57,10 @@ def test_an_installed_package_has_every_script_that_it_measures_with() -> None:
         names = {each.module for each in ast.walk(tree) if isinstance(each, ast.ImportFrom)}
         names |= {alias.name for each in ast.walk(tree) if isinstance(each, ast.Import) for alias in each.names}
         assert {f"scripts/{name}.py" for name in names & beside} <= shipped, f"{path} imports more than what ships"
+
+
+def test_measuring_a_start_leaves_the_devices_home_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEAPP_HOME", "/home/of/the/device")
+    with models._home_of_its_own():
+        assert os.environ["EDGEAPP_HOME"] != "/home/of/the/device"
+    assert os.environ["EDGEAPP_HOME"] == "/home/of/the/device"

@@ -13,13 +13,11 @@ from typing import Final, Literal
 import msgspec
 
 from edgeapp.core.events import ConfigError
-from edgeapp.models.manifest import Kind, check_path
+from edgeapp.models.manifest import NAME, SHA256, Kind, check_path
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REPOSITORY: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _REVISION: Final = re.compile(r"[A-Za-z0-9][\w.-]*")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FILE: Final = Path(__file__).with_name("catalogue.toml")
 
 Tool = Literal["", "ctranslate2", "ultralytics"]
@@ -95,7 +93,7 @@ def check_source(source: Source, where: str) -> None:
     """Refuse what a type cannot: raises ConfigError that names the model and the key."""
     where = f"{where}: model {source.name!r}"
     for key, value, form in (
-        ("name", source.name, _NAME),
+        ("name", source.name, NAME),
         ("repository", source.repository, _REPOSITORY),
         ("revision", source.revision, _REVISION),
     ):
@@ -111,7 +109,7 @@ def check_source(source: Source, where: str) -> None:
     if not source.files or len({path.casefold() for path in inside}) < len(inside):
         raise ConfigError(f"{where}: files must name at least one file, and no two that differ only in case")
     for path, digest in source.sha256.items():
-        if path not in paths or not _SHA256.fullmatch(digest):
+        if path not in paths or not SHA256.fullmatch(digest):
             raise ConfigError(f"{where}: sha256 of {path!r} must be 64 lower-case hex digits of one of its files")
     if source.main and source.main not in inside:
         raise ConfigError(f"{where}: main is {source.main!r}, which is not one of its files")

@@ -16,9 +16,8 @@ from edgeapp.core.events import ConfigError
 from edgeapp.models import slots
 from edgeapp.models.catalogue import COMMIT, Source, catalogue, source_of
 from edgeapp.models.golden import Check
-from edgeapp.models.manifest import Kind, Model
+from edgeapp.models.manifest import NAME, Kind, Model
 from edgeapp.models.store import (
-    NAME,
     alone,
     arriving_of,
     bundled,

@@ -17,8 +17,10 @@ from edgeapp.core.events import ConfigError
 
 Kind = Literal["stt", "llm", "tts", "detect", "vad"]
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+"""What a model may be called; it becomes a folder's name."""
+
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_BYTES: Final = 4_000_000
 """No manifest is longer."""
 
@@ -124,7 +126,7 @@ def read_record(file: Path) -> Model:
 def check_model(model: Model, file: Path) -> None:
     """Refuse what a type cannot: raises ConfigError that names `file` and the key."""
     where = f"{file}: model {model.name!r}"
-    if not _NAME.fullmatch(model.name):
+    if not NAME.fullmatch(model.name):
         raise ConfigError(f"{where}: name must be lower-case letters, digits, dots, dashes and underscores")
     if not model.licence.strip():
         raise ConfigError(f"{where}: licence is missing; say under which terms the files may be used")
@@ -143,7 +145,7 @@ def check_model(model: Model, file: Path) -> None:
             raise ConfigError(f"{where}: {each.path} stands there twice")
         if sum(each.path.casefold() == path.casefold() for path in paths) > 1:
             raise ConfigError(f"{where}: {each.path} differs from another file only in case, which some disks ignore")
-        if not _SHA256.fullmatch(each.sha256):
+        if not SHA256.fullmatch(each.sha256):
             raise ConfigError(f"{where}: sha256 of {each.path} must be 64 lower-case hex digits")
         if each.size < 0:
             raise ConfigError(f"{where}: size of {each.path} is negative")
@@ -151,7 +153,7 @@ def check_model(model: Model, file: Path) -> None:
         raise ConfigError(f"{where}: main is {model.main!r}, which is not one of its files")
     if model.golden:
         check_path(model.golden, where)
-    if model.golden_sha256 and not (model.golden and _SHA256.fullmatch(model.golden_sha256)):
+    if model.golden_sha256 and not (model.golden and SHA256.fullmatch(model.golden_sha256)):
         raise ConfigError(f"{where}: golden_sha256 must be 64 lower-case hex digits, beside `golden`")
 
 

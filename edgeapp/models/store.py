@@ -27,14 +27,12 @@ from typing import Final
 import msgspec
 
 from edgeapp.core.events import ConfigError
-from edgeapp.models.manifest import Model, check_model, read_manifest, read_record
+from edgeapp.models.manifest import NAME, Model, check_model, read_manifest, read_record
 
 RECORD: Final = "edgeapp-model.json"
 """The record's file name in a pulled model's folder."""
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-"""What a model may be called; it becomes a folder's name."""
 
 
 def bundled_root() -> Path:
