@@ -147,11 +147,13 @@ def configured(*, policy: str = "local", bound_ns: int = 0, url: str = "") -> se
 
 
 async def run_line(
-    plan: Plan, server: Server, pictures: Pictures, bound_ns: int, keep: Sink, tell: Callable[[], None] = lambda: None
-) -> Ran:
+    plan: Plan, server: Server, pictures: Pictures, bound_ns: int, keep: Sink, tell: Callable[[], None] = lambda: None,
+    *, calibrated: bool = False,
+) -> Ran:  # fmt: skip
     """Let the line run. Every counted record goes to `keep`; `tell` is called with each verdict.
 
-    Raises ConfigError if something does not start.
+    `bound_ns` bounds local's runs, and is `calibrated` if thousands of them showed it. Raises ConfigError if something
+    does not start.
     """
     ran = Ran(plan, bound_ns)
     async with AsyncExitStack() as stack:
@@ -159,6 +161,7 @@ async def run_line(
         port = _free_port()  # the stage is open before the weather begins
         section = configured(policy=plan.policy, bound_ns=bound_ns, url=f"127.0.0.1:{port}")
         stage = await parts.stage(section, "bench.detect", lambda frame: frame.pixels.nbytes)
+        stage.recalibrate([bound_ns], calibrated=calibrated)
         stage.local = _Timed(stage.local, stage.lane, plan, ran.local_ns)
         rule = rule_of(settings.Rule())
         inspection = Inspection(stage, rule, due_after_ns=round(plan.due_ms * MS), sink=parts.sink)

@@ -132,7 +132,7 @@ async def _run(
     begin: Callable[[str, int], Tell],
 ) -> Ran:  # fmt: skip
     tell = begin(f"frames, policy {plan.policy}", plan.frames + plan.warm_frames)
-    return await run_line(plan, server, pictures, bound.ns, records, tell)
+    return await run_line(plan, server, pictures, bound.ns, records, tell, calibrated=bound.proven)
 
 
 @contextmanager

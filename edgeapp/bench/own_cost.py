@@ -94,7 +94,7 @@ async def own_costs_ms(*, turns: int) -> list[float]:
             stt=stage("stt", stt),
             llm=stage("llm", await engine("llm", texts=("there.",))),
             tts=stage("tts", await engine("tts")),
-            system=lambda question, before: f"facts for {question}",
+            system=lambda question, _: f"facts for {question}",
             budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
             sink=sink,
             hear=stt[0].hear,
