@@ -137,7 +137,12 @@ class Rule(Section, frozen=True):
     part_score: float = 0.5
     defect_score: float = 0.25
     defect_scores: dict[str, float] = {}
-    """A defect's own least score, by its label. The detector's `confidence` (0.1) must not be above any of them."""
+    """A defect's own least score, by its label. Without a second look, the detector's `confidence` (0.1) must not be above it."""
+
+    doubt_from_score: float = 0.1
+    doubt_below_score: float = 0.0
+    """A part whose surest defect scores from the one to below the other is looked at again, mirrored three ways, and its
+    scores are the means of the four looks. 0 never looks again."""
 
     version: str = "1"
 
@@ -226,6 +231,9 @@ def _check_ranges(config: Config, source: str) -> None:
             value, full = getattr(section, key), f"{name}{key}"
             if isinstance(value, Section):
                 visit(value, f"{full}.")
+            elif key == "smaller":
+                for n, each in enumerate(value):
+                    visit(each, f"{full}[{n}].")
             elif value is not None and key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith("_j") and not 0 <= value <= 1_000_000:

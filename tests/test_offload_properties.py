@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from sim import run
 from worlds import Work
 
-from edgeapp.core.events import MS, BackendError
+from edgeapp.config import parse
+from edgeapp.core.events import MS, BackendError, ConfigError
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.placement import Late, Local, Race, Situation, Tail, Terms, Why, place_on
@@ -204,3 +205,20 @@ def test_a_named_policy(policy: str, answers_ns: Any, waits_ns: Any, placement: 
 @pytest.mark.parametrize("why", [Why.NO_REMOTE, Why.REFUSED])
 def test_no_policy_sends_what_may_not_leave(policy: str, why: Why) -> None:
     assert POLICIES[policy](Situation(0, 200 * MS, 60 * MS, 138 * MS, why), Terms()) == Local(why)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_can_be_configured(policy: str) -> None:
+    config = parse(f'[vision.detect]\nengine = "fake"\npolicy = "{policy}"\nvalue_j = 0.5\n'
+                   '[[vision.detect.smaller]]\nengine = "fake"\nbound_ms = 20')  # fmt: skip
+    assert config.vision.detect.policy == policy
+    assert config.vision.detect.smaller[0].bound_ms == 20
+
+
+def test_terms_and_policies_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"vision.detect.send_j is -1; give a number from 0"):
+        parse("[vision.detect]\nengine = 'fake'\nsend_j = -1")
+    with pytest.raises(ConfigError, match=r"vision.detect.smaller\[0\].bound_ms is 0; give a number above 0"):
+        parse("[vision.detect]\nengine = 'fake'\n[[vision.detect.smaller]]\nengine = 'fake'\nbound_ms = 0")
+    with pytest.raises(ConfigError, match=r"vision.detect.policy"):
+        parse("[vision.detect]\nengine = 'fake'\npolicy = 'hope'")

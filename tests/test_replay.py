@@ -141,3 +141,15 @@ def test_a_file_that_is_no_session_is_one_sentence(text: str, said: str, tmp_pat
 def test_a_simulated_world_uses_the_remote() -> None:
     world: Any = dying(40)
     assert sum(side == THERE for side in play(world, "remote").side) == 40
+
+
+def test_a_bench_that_cannot_run_is_one_sentence(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("nonsense")
+    for arguments, said in (
+        (["--trace", str(trace)], "trace"),
+        (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+    ):
+        done = CliRunner().invoke(cli, ["bench", "offload", "--simulated", *arguments])
+        assert isinstance(done.exception, ConfigError)
+        assert said in str(done.exception)
