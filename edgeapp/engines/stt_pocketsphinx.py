@@ -152,7 +152,7 @@ class PocketSphinx:
         try:
             return await self._lane.run(work, label="stt")
         except RuntimeError as error:
-            self._open, self._number = False, None
+            self._open, self._decoding, self._number = False, False, None
             raise BackendError(f"stt_pocketsphinx failed: {error}") from error
 
     # From here on in the lane's thread

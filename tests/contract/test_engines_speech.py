@@ -459,9 +459,9 @@ async def test_a_failing_network_is_a_backend_error(piper_file: Path, whisper_fo
         with pytest.raises(BackendError, match="device lost"):
             await whisper(Utterance(1, noise(1), 0))
     async with stt_pocketsphinx.load(stt_pocketsphinx.Options(sentences=("yes",)), lane) as sphinx:
-        await sphinx.hear(1, noise(0.1))
+        await sphinx.hear(1, noise(0.3))
         sphinx._decoder.end_utt()
         with pytest.raises(BackendError):
-            await sphinx(Utterance(1, noise(0.2), 0))
+            await sphinx(Utterance(1, noise(0.4), 0))
         assert (await sphinx(Utterance(2, noise(0.2), 0))).text == ""
     lane.close()
