@@ -26,6 +26,9 @@ def test_a_quick_run_misses_only_what_so_few_cases_refute() -> None:
     assert models._share("x", 47, 50, 0.95, quick=True).ok
     assert not models._share("x", 47, 50, 0.95, quick=False).ok
     assert not models._share("x", 40, 50, 0.95, quick=True).ok
+    assert models._precision("x", 0.85, 0.9, quick=True, note="").ok
+    assert not models._precision("x", 0.85, 0.9, quick=False, note="").ok
+    assert not models._precision("x", 0.83, 0.9, quick=True, note="").ok
 
 
 @pytest.mark.parametrize(
