@@ -29,6 +29,7 @@ from edgeapp.core.placement import Why
 from edgeapp.core.policies import POLICIES
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Stage
+from edgeapp.core.stream import Stream
 from edgeapp.engines import fake, llm_ctranslate2, triton
 from edgeapp.models.store import path_of
 from edgeapp.near_edge.serve import Server
@@ -171,7 +172,7 @@ async def _converse(here: Any, lane: Lane, url: str, prompt: Prompt) -> tuple[st
     records: list[AnyRecord] = []
 
     async with AsyncExitStack() as stack:
-        there = await stack.enter_async_context(triton.load(triton.Options(url=url, kind="llm"), lane))
+        there: Any = await stack.enter_async_context(triton.load(triton.Options(url=url, kind="llm"), lane))
 
         async def scripted(kind: Any, **options: Any) -> tuple[Any, Lane]:
             own = Lane(kind)
@@ -183,11 +184,15 @@ async def _converse(here: Any, lane: Lane, url: str, prompt: Prompt) -> tuple[st
             stack.push_async_callback(made.aclose)
             return made
 
+        async def remote(asked: Prompt) -> Stream[str]:  # without a probe, whose piece would be counted, too
+            answer: Stream[str] = await there(asked)
+            return answer
+
         ear = await scripted("stt", texts=(prompt.question,))
         conversation = Conversation(
             vad=(await scripted("vad"))[0],
             stt=stage("stt", *ear),
-            llm=stage("llm", here, lane, remote=there, link=Link("edge"), placer=POLICIES["remote"], policy="remote"),
+            llm=stage("llm", here, lane, remote=remote, link=Link("edge"), placer=POLICIES["remote"], policy="remote"),
             tts=stage("tts", *await scripted("tts")),
             system=lambda *_: prompt.system,
             budget=Budget(_BUDGET_MS * MS, {"stt": 10 * MS, "llm": (_BUDGET_MS - 100) * MS, "tts": 20 * MS}),
