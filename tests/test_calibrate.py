@@ -77,6 +77,20 @@ def test_calibrated_bounds_stand_before_defaults_and_behind_the_operators_word()
     assert (bounds.now_ns, bounds.calibrated) == ([30 * MS], False)
 
 
+def test_what_cannot_be_read_is_not_calibrated_and_no_reason_not_to_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "calibration").mkdir(exist_ok=True)
+    file_of(ENGINE, "detect", platform_state()).write_text("{")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "slots.json").write_text('{"detect": {"current": "gone"}}')
+    current = settings.Engine(engine="detect_yolo", options={"model": "current"})
+    for section, says in ((ENGINE, "is not a calibration"), (current, "gone, the current model for detect")):
+        bounds = Bounds([section], "detect", 80 * MS)
+        assert (bounds.now_ns, bounds.calibrated) == ([80 * MS], False)
+        assert says in capsys.readouterr().err
+
+
 def test_another_model_needs_runs_of_its_own(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"one")
