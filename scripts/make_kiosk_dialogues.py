@@ -27,6 +27,7 @@ from kiosk_phrasings import (
     HELD_OFF_TOPIC,
     HELD_PHRASINGS,
     LEADS,
+    MORE_QUANTITIES,
     NOUNS,
     OFF_TOPIC,
     PHRASINGS,
@@ -100,6 +101,9 @@ PLACES = (
 )  # fmt: skip
 HELD_PLACES = ("furnace", "boiler", "feeder", "lathe bed", "compressor", "cooler", "gripper", "silo")
 HELD_QUANTITIES = ("torque", "flow", "fill level", "water pressure")
+_HELD_QUANTITY_WORDS = {word for each in HELD_QUANTITIES for word in each.split()} - {
+    word for each in QUANTITIES for word in each.split()
+}
 ITEM_INTENTS = ("where", "price", "in_stock", "how_many")
 QC_INTENTS = ("qc_failed", "qc_passed", "qc_not_inspected")
 
@@ -151,9 +155,11 @@ class Plan:
     near: float = 0.6  # and of these: one that shares a word with what it has
     gone: float = 0.15  # of the items: one of place, price and stock is not known
     noise: bool = True  # dropped words, fillers, openers, stale answers
+    new_quantities: float = 0.0  # of the sensors: one that measures something else than `QUANTITIES`,
+    sensors: float = 0.0  # and of the turns: asked about sensors, besides the usual ones
 
 
-TRAIN = Plan(absent=0.35, near=0.75, gone=0.3)  # what is not there is the harder half
+TRAIN = Plan(absent=0.4, near=0.8, gone=0.3, new_quantities=0.65, sensors=0.08)  # what is not there is the harder half
 TEST_PLANS = {
     "known": Plan(noise=False),
     "held_names": Plan(noise=False, held_names=True),
@@ -226,7 +232,10 @@ def _sensor(quantity: str, place: str) -> Tool:
 
 
 def _quantity_and_place(rng: random.Random, plan: Plan) -> tuple[str, str]:
-    quantity = rng.choice(HELD_QUANTITIES if plan.held_names and rng.random() < 0.5 else QUANTITIES)
+    if plan.new_quantities and rng.random() < plan.new_quantities:
+        quantity = _new_quantity(rng)
+    else:
+        quantity = rng.choice(HELD_QUANTITIES if plan.held_names and rng.random() < 0.5 else QUANTITIES)
     while True:
         kind = rng.random()
         place = rng.choice(HELD_PLACES if plan.held_names else PLACES)
@@ -236,6 +245,21 @@ def _quantity_and_place(rng: random.Random, plan: Plan) -> tuple[str, str]:
             place = f"{rng.choice(ADJECTIVES)} {place}"
         if kind <= 0.4 or _held(place) == plan.held_names:
             return quantity, place
+
+
+def _new_quantity(rng: random.Random) -> str:
+    """What a sensor may measure besides the well-known: real or made up, one or two words, none of them held out."""
+    while True:
+        kind = rng.random()
+        if kind < 0.4:
+            quantity = rng.choice(MORE_QUANTITIES)
+        elif kind < 0.75:
+            quantity = make_word(rng)
+        else:
+            first = rng.choice((rng.choice(ADJECTIVES), rng.choice(NOUNS), make_word(rng)))
+            quantity = f"{first} {rng.choice((rng.choice(QUANTITIES), rng.choice(MORE_QUANTITIES), make_word(rng)))}"
+        if _HELD_QUANTITY_WORDS.isdisjoint(quantity.split()):
+            return quantity
 
 
 def make_word(rng: random.Random) -> str:
@@ -301,6 +325,8 @@ def _qc_answer(qc: QcCounts | None, intent: str) -> str:
 
 
 def _turn(rng: random.Random, plan: Plan, content: Content, last: Item | None) -> tuple[Turn, Item | None]:
+    if plan.sensors and rng.random() < plan.sensors:
+        return _sensor_turn(rng, plan, content), None
     roll = rng.random()
     if last is not None and roll < 0.10:
         intent = rng.choice(ITEM_INTENTS)
@@ -370,12 +396,16 @@ OFF_TOPIC_FORMS = (
 
 def _tool_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
     """A question for live data or a service: the call that the prompt offers, or that it is not known."""
-    offered = {tool.name: tool for tool in content.tools}
     if rng.random() < 0.3:
+        offered = {tool.name: tool for tool in content.tools}
         services = [name for name in SERVICES if name in offered]
         name = rng.choice(services if services and rng.random() < 0.6 else tuple(SERVICES))
         answer = tool_call(offered[name]) if name in offered else CANNOT
         return _finish(rng, plan, name, {}, answer, answer == CANNOT)
+    return _sensor_turn(rng, plan, content)
+
+
+def _sensor_turn(rng: random.Random, plan: Plan, content: Content) -> Turn:
     sensors = [tool for tool in content.tools if tool.arguments]
     if sensors and rng.random() < 0.75:
         asked = rng.choice(sensors)

@@ -385,8 +385,8 @@ def optimizers(model: KioskLm, rate: float) -> list[Any]:
 
 
 def rate_at(done: float, step: int) -> float:
-    """Warm up over 50 steps, stay, fall in a line to 2 % over the last 40 % of the training."""
-    return min(1.0, (step + 1) / 50) * min(1.0, max(0.02, (1.0 - done) / 0.4))
+    """Warm up over 50 steps, stay, fall in a line to 1 % over the last 40 % of the training."""
+    return min(1.0, (step + 1) / 50) * min(1.0, max(0.01, (1.0 - done) / 0.4))
 
 
 def train(options: argparse.Namespace) -> None:

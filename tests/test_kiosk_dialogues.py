@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 import make_kiosk_dialogues as make  # type: ignore[import-not-found]
-from kiosk_phrasings import DEV_PHRASINGS, HELD_NOUNS, HELD_PHRASINGS, PHRASINGS  # type: ignore[import-not-found]
+from kiosk_phrasings import DEV_PHRASINGS, HELD_NOUNS, HELD_PHRASINGS, PHRASINGS, QUANTITIES  # type: ignore[import-not-found]
 
 from edgeapp.voice.content import ZONES, Content, Hours, Item, QcCounts, facts, tool_call
 from edgeapp.voice.prompt import prefix, render
@@ -71,6 +71,20 @@ def test_held_out_names_and_phrasings_are_disjoint_from_training() -> None:
     held = {item.name for d in make.dialogues(1, 300, make.TEST_PLANS["held_names"]) for item in d.content.items}
     assert not trained & held
     assert not {word for name in trained for word in name.split()} & set(HELD_NOUNS)
+
+
+def test_training_makes_sensor_quantities_up_and_never_says_a_held_out_one() -> None:
+    sensors = [tool for d in make.dialogues(1, 300, make.TRAIN) for tool in d.content.tools if tool.arguments]
+    quantities = {tool.arguments["quantity"] for tool in sensors}
+    assert len(quantities) > 0.3 * len(sensors)
+    assert not {word for quantity in quantities for word in quantity.split()} & {"torque", "flow", "fill", "water"}
+    held = {
+        tool.arguments["quantity"]
+        for d in make.dialogues(1, 60, make.TEST_PLANS["held_names"])
+        for tool in d.content.tools
+        if tool.arguments
+    }
+    assert held <= {*QUANTITIES, *make.HELD_QUANTITIES}
 
 
 def test_no_kept_back_sentence_is_ever_trained_on_be_it_with_other_articles() -> None:
