@@ -22,10 +22,12 @@ from hub_server import COMMIT, Hub, hub
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pull_driver import QUICK, SOURCE
+from rich.console import Console
 
 from edgeapp.core.events import ConfigError
 from edgeapp.models import pull as pull_module
 from edgeapp.models.catalogue import Source, catalogue, check_source
+from edgeapp.models.commands import remove_model
 from edgeapp.models.fetch import Patience, Unfinished, client, fetch
 from edgeapp.models.manifest import Model
 from edgeapp.models.pull import Accept, pull
@@ -355,6 +357,14 @@ def test_a_planted_link_is_not_written_through(served: Hub, tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(tmp_path / "precious")
     with client("", "test", QUICK) as http, pytest.raises(OSError, match="symbolic links"):
         fetch(http, served.endpoint, tmp_path / "link", 1, lambda _: None, QUICK)
+
+
+def test_what_somebody_put_in_the_way_goes_with_remove(served: Hub) -> None:
+    arriving_of("tiny").mkdir(parents=True)
+    (arriving_of("tiny") / "notes").write_text("")
+    assert "start anew after `edgeapp models remove tiny`" in refused()
+    remove_model(Console(), "tiny")
+    fetched()
 
 
 def test_a_begun_file_of_other_bytes_is_fetched_anew(served: Hub) -> None:

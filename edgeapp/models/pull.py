@@ -82,7 +82,10 @@ def pull(
                 f"the disk of {root} is full: free some space for {source.name} (about {source.size_mb} MB) and pull "
                 "again, it goes on where it stopped"
             ) from error
-        raise ConfigError(f"cannot keep {source.name} in {root}: {error.strerror or error}") from error
+        raise ConfigError(
+            f"cannot keep {source.name} in {root}: {error.strerror or error}; mend that, or start anew after "
+            f"`edgeapp models remove {source.name}`"
+        ) from error
 
 
 def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience: Patience) -> Model:
