@@ -142,7 +142,9 @@ def _make(environment: Environment, python: str, version: str, wanted: Path) -> 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot write to {folder.parent}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written") from error
+        raise ConfigError(
+            f"cannot write to {folder.parent}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written"
+        ) from error
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     _run([python, "-m", "venv", str(folder)], "sudo apt-get install python3-venv")
     _run(
@@ -182,7 +184,9 @@ def _alone(lock: Path) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = lock.open("w")
     except OSError as error:
-        raise ConfigError(f"cannot write to {lock.parent}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written") from error
+        raise ConfigError(
+            f"cannot write to {lock.parent}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written"
+        ) from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)  # held by a process that is bounded by _MAKE_S
         yield

@@ -90,7 +90,9 @@ def build(
             if copy:
                 _copy_weights(folder / model.name / "1")
     except OSError as error:
-        raise ConfigError(f"cannot write the model repository {folder}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written") from error
+        raise ConfigError(
+            f"cannot write the model repository {folder}: {error.strerror}; set EDGEAPP_HOME to a folder that can be written"
+        ) from error
 
 
 def _write(folder: Path, template: Path, model: Served, content: Path, *, gpu: bool) -> None:
