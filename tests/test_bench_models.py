@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import sys
 import tomllib
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgeapp.bench import models
+from edgeapp.bench.core import last_json
 from edgeapp.bench.held_out import scripts
 from edgeapp.demo.kiosk import recorded_questions
 
@@ -67,3 +69,9 @@ def test_measuring_a_start_leaves_the_devices_home_alone(monkeypatch: pytest.Mon
     with models._home_of_its_own():
         assert os.environ["EDGEAPP_HOME"] != "/home/of/the/device"
     assert os.environ["EDGEAPP_HOME"] == "/home/of/the/device"
+
+
+@pytest.mark.parametrize("code", ["", "print('half a line'); raise SystemExit(3)"])
+def test_a_measurement_that_fails_is_one_sentence(code: str) -> None:
+    with pytest.raises(SystemExit, match=r"printed no result and exited with [03]"):
+        last_json([sys.executable, "-c", code])

@@ -236,12 +236,18 @@ def _detector(quick: bool) -> list[Bar] | str:
 
 
 def last_json(command: list[str]) -> Any:
-    """Run a command and parse the last line it prints. What it says on stderr is passed on if it fails."""
+    """Run a command and parse the last line it prints. What it says on stderr is passed on if that is no JSON.
+
+    Raises SystemExit in one sentence, also if it takes longer than ten minutes.
+    """
     path = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = os.environ | {"PYTHONPATH": path, "YOLO_OFFLINE": "true"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=env)
-    lines = done.stdout.strip().splitlines()
-    if not lines:
+    what = f"edgeapp bench: {' '.join(command)}"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=env)
+        return json.loads(done.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired as error:
+        raise SystemExit(f"{what} was not done after {error.timeout:g} s: measure when the machine is idle") from error
+    except (IndexError, ValueError) as error:
         sys.stderr.write(done.stderr)
-        raise SystemExit(f"edgeapp bench: {' '.join(command)} printed nothing and exited with {done.returncode}")
-    return json.loads(lines[-1])
+        raise SystemExit(f"{what} printed no result and exited with {done.returncode}") from error

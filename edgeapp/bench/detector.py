@@ -41,7 +41,7 @@ def measure(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         render = [sys.executable, str(folder / "make_qc_images.py"), "--out", place, "--seed", str(SEED)]
         counts = ["--train", "0", "--val", "0", "--held-out", str(count)]
-        subprocess.run(render + counts, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        subprocess.run(render + counts, check=True, stdout=subprocess.DEVNULL)
         sets = {name: kit.read_split(Path(place), name, count) for name in ("test", "shifted")}
     found: dict[str, Any] = {"pictures": count, "default": "int8" if "int8" in model.main else "float32"}
     for build, file in files.items():
