@@ -52,6 +52,9 @@ def test_the_spans_of_a_turn_leave_no_gap() -> None:
 def test_the_spans_of_a_frame_leave_no_gap() -> None:
     spans = frame_spans(VERDICT, [call("detect", 501, 539, 700, of="belt 12")])
     assert [(span.name, span.took_ms) for span in spans] == [("wait", 1), ("detect", 38), ("own", 1)]
+    again = [call("detect", *at_ms, 700, of="belt 12") for at_ms in ((501, 510), (510, 520), (520, 530), (530, 539))]
+    spans = frame_spans(VERDICT, again)
+    assert [(span.name, span.took_ms) for span in spans] == [("wait", 1), ("detect", 9), ("again", 29), ("own", 1)]
     assert [span.name for span in frame_spans(VERDICT, [])] == ["own"]
 
 

@@ -20,6 +20,7 @@ from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule, judge
+from edgeapp.vision.second_look import in_doubt, together
 
 RULE = InspectionRule(parts=("washer",), defects=("scratch",), part_score=0.5, defect_score=0.25)
 WASHER = (10.0, 10.0, 90.0, 90.0, "washer", 0.9)
@@ -56,7 +57,11 @@ def _frame(number: int, at_ns: int) -> CameraFrame:
 
 
 async def _line(
-    options: fake.Options, *at_ms: float, handed_late_ms: float = 0, records: list[AnyRecord] | None = None
+    options: fake.Options,
+    *at_ms: float,
+    handed_late_ms: float = 0,
+    records: list[AnyRecord] | None = None,
+    rule: InspectionRule = RULE,
 ) -> list[Verdict]:
     """Frames captured at these times, handed over so much later; their verdicts in frame order."""
     records = [] if records is None else records
@@ -73,7 +78,7 @@ async def _line(
         stage: Stage[CameraFrame, Detections] = Stage(
             "detect", detect, lane, local_prior_ns=60 * MS, sink=records.append
         )
-        inspection = Inspection(stage, RULE, due_after_ns=200 * MS, sink=records.append)
+        inspection = Inspection(stage, rule, due_after_ns=200 * MS, sink=records.append)
         await watch(frames(), inspection, lambda _, verdict: given.append(verdict), lost.append)
     assert [each for each in records if isinstance(each, Verdict)] == given
     return sorted(given, key=lambda verdict: verdict.frame_number)
@@ -198,3 +203,45 @@ async def test_a_lost_camera_is_told_and_watched_again(first: int, frames: int, 
                 await watching
             assert raised.group_contains(DeviceError)
     assert (len(given), len(told)) == (frames, losses)
+
+
+CAREFUL = replace(RULE, doubt_below_score=0.5)
+PART = (0.0, 0.0, 4.0, 4.0, "washer", 0.9)
+ALL_OVER = (0.0, 0.0, 4.0, 4.0, "scratch", 0.3)
+IN_A_CORNER = (0.0, 0.0, 1.0, 1.0, "scratch", 0.3)
+"""In a mirrored picture the fake detector sees it in the same corner again, which is another one of the part's."""
+
+
+@pytest.mark.parametrize(("score", "doubt"), [(0.09, False), (0.1, True), (0.49, True), (0.5, False)])
+def test_doubt_is_a_range_of_the_surest_defect(score: float, doubt: bool) -> None:
+    seen = Detections(1, (Box(*WASHER), Box(*SCRATCH[:5], score)), "m")
+    assert in_doubt(seen, CAREFUL) is doubt
+    assert not in_doubt(seen, RULE)
+
+
+def test_the_looks_together_give_each_thing_its_mean_score() -> None:
+    there, almost, elsewhere = Box(*SCRATCH), Box(21, 21, 41, 41, "scratch", 0.2), Box(60, 60, 80, 80, "scratch", 0.4)
+    dent = replace(there, label="dent", score=0.8)
+    looks = [Detections(1, boxes, "m") for boxes in ((dent, there, almost), (elsewhere, almost), (), (there,))]
+    assert [(box.label, box.left, box.score) for box in together(looks).boxes] == [
+        ("scratch", 20, pytest.approx((0.6 + 0.2 + 0 + 0.6) / 4)),
+        ("dent", 20, pytest.approx(0.2)),
+        ("scratch", 60, pytest.approx(0.1)),
+    ]
+
+
+async def test_a_part_in_doubt_is_looked_at_mirrored_and_all_looks_decide() -> None:
+    doubtful = fake.Options(kind="detect", takes_ms=30, boxes=((PART, ALL_OVER), (PART, IN_A_CORNER)))
+    stays, goes = await _line(doubtful, 0, 1000, rule=CAREFUL)
+    assert (stays.outcome, stays.why) == (Outcome.FAIL, "scratch 0.30, on a second look")
+    assert goes.outcome is Outcome.PASS
+    assert [box.score for box in goes.boxes if box.label == "scratch"] == [pytest.approx(0.075)] * 4
+    assert [(each.decided_ns - each.at_ns) / MS for each in (stays, goes)] == [120, 120]
+
+
+async def test_a_second_look_that_is_late_leaves_the_first_in_force() -> None:
+    slow = fake.Options(kind="detect", takes_ms=60, boxes=((WASHER, IN_A_CORNER),))
+    (verdict,) = await _line(slow, 0, rule=CAREFUL)
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.why == "scratch 0.30, no time for a second look"
+    assert verdict.decided_ns < verdict.due_ns

@@ -42,6 +42,8 @@ def rule_of(rule: settings.Rule) -> InspectionRule:
         part_score=rule.part_score,
         defect_score=rule.defect_score,
         defect_scores=rule.defect_scores,
+        doubt_from_score=rule.doubt_from_score,
+        doubt_below_score=rule.doubt_below_score,
         version=rule.version,
     )
 

@@ -24,6 +24,7 @@ COLOURS: Final = {
     "output": "#b78fd6",
     "wait": "#9aa5b1",
     "detect": "#3b82c4",
+    "again": "#8fb8e0",
     "own": "#d64550",
 }
 _BGR: Final = {Outcome.PASS: (96, 160, 60), Outcome.FAIL: (60, 60, 210), Outcome.NOT_INSPECTED: (40, 150, 230)}

@@ -51,10 +51,11 @@ def turn_spans(turn: TurnRecord, calls: Iterable[Record]) -> list[Span]:
 
 
 def frame_spans(verdict: Verdict, calls: Iterable[Record]) -> list[Span]:
-    """From the sensor's timestamp to the verdict: `wait` for the inspection, `detect`, `own`."""
+    """From the sensor's timestamp to the verdict: `wait` for the inspection, `detect`, `again` (a second look), `own`."""
     of = f"{verdict.source} {verdict.frame_number}"
-    seen = next((each for each in calls if each.of == of), None)
-    marks = [("wait", seen.asked_ns), ("detect", seen.first_ns)] if seen else []
+    looks = [each for each in calls if each.of == of]
+    marks = [("wait", looks[0].asked_ns), ("detect", looks[0].first_ns)] if looks else []
+    marks += [("again", looks[-1].first_ns)] if len(looks) > 1 else []
     marks.append(("own", verdict.decided_ns))
     return [
         Span(name, (start_ns - verdict.at_ns) / MS, (end_ns - verdict.at_ns) / MS)

@@ -14,6 +14,7 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
 from edgeapp.core.record import Sink
 from edgeapp.vision.rules import InspectionRule, judge
+from edgeapp.vision.second_look import MIRRORINGS, in_doubt, mirrored, mirrored_back, together
 
 _IN_FLIGHT_MAX: Final = 8  # frames inspected at once; a faster line is told so, part by part
 _DECIDE_NS: Final = 2 * MS  # the wake-up before the due time, so that the verdict is out at it
@@ -48,7 +49,10 @@ class Inspection:
                 why = f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting"
             else:
                 seen = await self._look(frame, due_ns)
+                again = await self._look_again(frame, due_ns) if in_doubt(seen, self._rule) else None
+                seen = together((seen, *again)) if again else seen
                 outcome, why = judge(seen, self._rule)
+                why += "" if again is None else ", on a second look" if again else ", no time for a second look"
         except TimeoutError:
             why = "no answer from the detector by the due time"
         except BackendError as failure:
@@ -66,6 +70,17 @@ class Inspection:
                 return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
         finally:
             self._in_flight -= 1
+
+    async def _look_again(self, frame: CameraFrame, due_ns: int) -> list[Detections]:
+        """The mirrored looks at a frame in doubt; none if they did not all come in time: the first look stands then."""
+        looks = []
+        for sides in MIRRORINGS:
+            try:
+                seen = await self._look(mirrored(frame, *sides), due_ns)
+            except (TimeoutError, BackendError):
+                return []
+            looks.append(mirrored_back(seen, frame, *sides))
+        return looks
 
     @staticmethod
     def _verdict(frame: CameraFrame, due_ns: int, outcome: Outcome, why: str, seen: Detections | None) -> Verdict:
