@@ -239,10 +239,11 @@ async def examine(
 ) -> Examined:
     """Ask `engine` the cases in their order, until the set cannot pass any more or `budget_s` is over.
 
-    At least one case is asked, and after the budget as many more as it takes until most are right or too many are wrong:
-    a busy machine decides nothing else than an idle one does. `confidence` is the detector's own least score; cases of another input size than its
-    `size_px` are passed over. An engine with `use_grammar` gets the set's, and with `forget` is told to forget what it
-    heard. Raises ConfigError if a case cannot be read or none is of this size; what the engine does wrong is a wrong case.
+    At least one case is asked, and after the budget as many more as it takes until most are right or too many are
+    wrong: a busy machine refuses nothing that an idle one accepts. `confidence` is the detector's own least score;
+    cases of another input size than its `size_px` are passed over. An engine with `use_grammar` gets the set's, and
+    with `forget` is told to forget what it heard. What the engine does wrong in a case is a wrong case. Raises
+    ConfigError if a case cannot be read or none is of this size, BackendError if the engine fails between cases.
     """
     loop = asyncio.get_running_loop()
     size_px = getattr(engine, "size_px", 0)
