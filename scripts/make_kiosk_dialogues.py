@@ -101,7 +101,7 @@ PLACES = (
 )  # fmt: skip
 HELD_PLACES = ("furnace", "boiler", "feeder", "lathe bed", "compressor", "cooler", "gripper", "silo")
 HELD_QUANTITIES = ("torque", "flow", "fill level", "water pressure")
-_HELD_QUANTITY_WORDS = {word for each in HELD_QUANTITIES for word in each.split()} - {
+_HELD_SENSOR_WORDS = {word for each in HELD_QUANTITIES + HELD_PLACES for word in each.split()} - {
     word for each in QUANTITIES for word in each.split()
 }
 ITEM_INTENTS = ("where", "price", "in_stock", "how_many")
@@ -155,11 +155,11 @@ class Plan:
     near: float = 0.6  # and of these: one that shares a word with what it has
     gone: float = 0.15  # of the items: one of place, price and stock is not known
     noise: bool = True  # dropped words, fillers, openers, stale answers
-    new_quantities: float = 0.0  # of the sensors: one that measures something else than `QUANTITIES`,
-    sensors: float = 0.0  # and of the turns: asked about sensors, besides the usual ones
+    new_sensors: float = 0.0  # of what sensors measure, and of where: others than the usual ones
+    sensors: float = 0.0  # of the turns: asked about sensors, besides those of all other plans
 
 
-TRAIN = Plan(absent=0.4, near=0.8, gone=0.3, new_quantities=0.65, sensors=0.08)  # what is not there is the harder half
+TRAIN = Plan(absent=0.4, near=0.8, gone=0.3, new_sensors=0.65, sensors=0.12)  # what is not there is the harder half
 TEST_PLANS = {
     "known": Plan(noise=False),
     "held_names": Plan(noise=False, held_names=True),
@@ -232,10 +232,14 @@ def _sensor(quantity: str, place: str) -> Tool:
 
 
 def _quantity_and_place(rng: random.Random, plan: Plan) -> tuple[str, str]:
-    if plan.new_quantities and rng.random() < plan.new_quantities:
-        quantity = _new_quantity(rng)
+    if plan.new_sensors and rng.random() < plan.new_sensors:
+        quantity = _new_sensor_words(rng, MORE_QUANTITIES)
     else:
         quantity = rng.choice(HELD_QUANTITIES if plan.held_names and rng.random() < 0.5 else QUANTITIES)
+    while plan.new_sensors and rng.random() < plan.new_sensors:
+        place = _new_sensor_words(rng, PLACES + NOUNS)
+        if _held(place) == plan.held_names:
+            return quantity, place
     while True:
         kind = rng.random()
         place = rng.choice(HELD_PLACES if plan.held_names else PLACES)
@@ -247,19 +251,19 @@ def _quantity_and_place(rng: random.Random, plan: Plan) -> tuple[str, str]:
             return quantity, place
 
 
-def _new_quantity(rng: random.Random) -> str:
-    """What a sensor may measure besides the well-known: real or made up, one or two words, none of them held out."""
+def _new_sensor_words(rng: random.Random, real: tuple[str, ...]) -> str:
+    """What a sensor measures or where, besides the usual: of `real` or made up, one or two words, none of them held out."""
     while True:
         kind = rng.random()
-        if kind < 0.4:
-            quantity = rng.choice(MORE_QUANTITIES)
-        elif kind < 0.75:
-            quantity = make_word(rng)
+        if kind < 0.35:
+            words = rng.choice(real)
+        elif kind < 0.65:
+            words = make_word(rng)
         else:
             first = rng.choice((rng.choice(ADJECTIVES), rng.choice(NOUNS), make_word(rng)))
-            quantity = f"{first} {rng.choice((rng.choice(QUANTITIES), rng.choice(MORE_QUANTITIES), make_word(rng)))}"
-        if _HELD_QUANTITY_WORDS.isdisjoint(quantity.split()):
-            return quantity
+            words = f"{first} {rng.choice((rng.choice(real), rng.choice(real), make_word(rng)))}"
+        if _HELD_SENSOR_WORDS.isdisjoint(words.split()):
+            return words
 
 
 def make_word(rng: random.Random) -> str:
