@@ -146,7 +146,7 @@ def test_the_breaker_opens_on_three_late_of_four_and_never_latches() -> None:
     for _ in range(3):
         link.gave_up(100 * MS, 1000, 100 * MS, late=True)
     assert link.tail(100 * MS, 1000) is Why.BREAKER
-    assert [link.shadow(ms * MS) for ms in (100, 500, 1099, 1100)] == [True, False, False, True]
+    assert [link.shadow(ms * MS, 0) for ms in (100, 500, 1099, 1100)] == [True, False, False, True]
     link.took(1200 * MS, 1000, 20 * MS, late=False, shadow=True)
     assert link.open
     link.took(1300 * MS, 1000, 20 * MS, late=False, shadow=True)
@@ -164,7 +164,7 @@ def test_after_any_history_two_good_shadows_close_the_breaker(history: list[str]
         else:
             link.took(n * MS, 1000, 20 * MS, late=event == "late")
     now_ns = 1_000_000 * MS
-    assert link.shadow(now_ns)
+    assert link.shadow(now_ns, 0)
     for n in (1, 2):
         link.took(now_ns + n * MS, 1000, 20 * MS, late=False, shadow=True)
     assert not link.open

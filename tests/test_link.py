@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from itertools import repeat
 
 import pytest
-from worlds import OnLane, Script
+from worlds import OnLane, Script, Work
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError
@@ -14,6 +15,7 @@ from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
 from edgeapp.core.placement import Tail, Why
 from edgeapp.core.stage import Stage
+from edgeapp.core.stream import Stream
 
 
 def _healthy(count: int = 60) -> Link:
@@ -101,7 +103,7 @@ def test_an_outage_is_not_held_against_the_link_when_it_is_over() -> None:
 
 def test_a_new_link_is_measured_ten_times_as_often() -> None:
     link = Link("edge")
-    assert [link.shadow(ms * MS) for ms in (0, 50, 100, 200)] == [True, False, True, True]
+    assert [link.shadow(ms * MS, 0) for ms in (0, 50, 100, 200)] == [True, False, True, True]
 
 
 # Probes
@@ -170,3 +172,67 @@ async def test_a_probe_that_fails_is_no_error_of_the_conversation() -> None:
         await Probed(5, "error").probe()
     assert list(link.waits_ns) == [20_000 * MS]
     await stage.aclose()
+
+
+def test_a_busy_stage_does_not_take_the_shadows_of_one_with_another_payload() -> None:
+    link = _healthy()
+    assert [link.shadow(0, 4_000), link.shadow(100 * MS, 4_000), link.shadow(100 * MS, 100_000)] == [True, False, True]
+
+
+async def test_a_shadow_that_does_not_let_itself_be_closed_does_not_keep_the_breaker_open() -> None:
+    closing = 0
+
+    async def parts() -> AsyncGenerator[str, None]:
+        nonlocal closing
+        try:
+            while True:
+                yield "word"
+        finally:
+            closing += 1
+            await asyncio.get_running_loop().create_future()
+
+    async def remote(_: str) -> Stream[str]:
+        return await Stream.start(parts())
+
+    async def local(_: str) -> Stream[str]:
+        async def words() -> AsyncGenerator[str, None]:
+            yield await lane.run(Work(40, "word"), label="local")
+
+        return await Stream.start(words())
+
+    link, lane = _healthy(), Lane("gpu")
+    for _ in range(3):
+        link.failed(100 * MS, 0)
+    stage: Stage[str, Stream[str]] = Stage(
+        "llm", local, lane, local_prior_ns=60 * MS, sink=lambda _: None, remote=remote, link=link
+    )
+    for _ in range(4):
+        await stage("x", due_ns=now_ns() + 62 * MS, of="turn 1")  # no window, so only shadows are sent
+        await asyncio.sleep(3)
+    assert closing >= 3
+    assert not link.open
+    await stage.aclose()
+
+
+async def test_a_server_whose_answers_break_off_opens_the_breaker() -> None:
+    async def parts(ending: str) -> AsyncGenerator[str, None]:
+        yield "word"
+        if ending == "stalls":
+            await asyncio.get_running_loop().create_future()
+        raise BackendError("the connection is gone")
+
+    endings = iter(["stalls", "fails", "stalls"])
+
+    async def remote(_: str) -> Stream[str]:
+        return await Stream.start(parts(next(endings)))
+
+    link = _healthy()
+    stage: Stage[str, Stream[str]] = Stage(
+        "llm", remote, Lane("gpu"), local_prior_ns=60 * MS, sink=lambda _: None, remote=remote, link=link
+    )
+    for _ in range(3):
+        assert not link.open
+        answer = await stage("x", due_ns=now_ns() + 200 * MS, of="turn 1")
+        with pytest.raises(BackendError):
+            [part async for part in answer]
+    assert link.open

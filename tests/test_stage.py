@@ -164,3 +164,29 @@ async def test_a_bug_is_recorded_by_its_kind_and_not_by_its_words() -> None:
     with pytest.raises(KeyError):
         await bench.ask()
     assert bench.last.error == "KeyError"
+
+
+async def test_a_breaker_closes_although_a_smaller_model_answers_every_call() -> None:
+    bench = Bench([(30, "ok")])
+    lane, link = bench.lane, bench.link
+    for _ in range(3):
+        link.failed(now_ns(), 0)
+    stage: Stage[str, str] = Stage(
+        "llm", OnLane(lane, repeat(280)), lane, local_prior_ns=300 * MS, sink=bench.records.append, remote=bench.far,
+        link=link, smaller=[(OnLane(lane, repeat(20), "smaller"), 30 * MS)],
+    )  # fmt: skip
+    for _ in range(4):
+        await stage("x", due_ns=now_ns() + 200 * MS, of="turn 1")
+        await asyncio.sleep(1)
+    assert bench.records[0].why == Why.SMALLER  # type: ignore[union-attr]
+    assert not link.open
+    await stage.aclose()
+
+
+async def test_a_run_under_way_when_the_clocks_change_tells_nothing_of_the_new_ones() -> None:
+    bench = Bench(None, local_ms=150)
+    call = asyncio.create_task(bench.ask(300))
+    await asyncio.sleep(0.05)
+    bench.stage.recalibrate([20 * MS], calibrated=False)
+    await call
+    assert bench.stage.bound_ns == 20 * MS

@@ -62,11 +62,11 @@ class Link:
         """How long the last requests were waited for, whatever came of them."""
         self._memories: dict[int, _Memory] = {}  # at most 12: payloads up to 4**16 bytes
         self._lately: deque[bool] = deque(maxlen=4)  # late?
-        self._flights: list[Flight] = []  # at most in_flight_max calls, and the shadow and the probe of each stage
+        self._flights: list[Flight] = []  # calls sent away: in_flight_max, unless a named policy passes that over
         self._in_flight_max = in_flight_max
         self._good_shadows = 0
         self._shadow_every_ns = shadow_every_ns
-        self._shadow_at_ns = 0
+        self._shadow_at_ns: dict[int, int] = {}  # by size, as the memories: a busy stage must not take another's turns
         self._credit = 0.0
 
     def tail(self, now_ns: int, payload_bytes: int) -> Tail | Why:
@@ -138,15 +138,22 @@ class Link:
         self.waits_ns.append(20_000 * MS)
         self._judge(late=True, shadow=shadow)
 
-    def shadow(self, now_ns: int) -> bool:
-        """May a request be sent now only to learn? True at most once every `shadow_every_ns`.
+    def broke_off(self, now_ns: int, payload_bytes: int) -> None:
+        """An answer whose first part was in time stalled or broke off: it was no good one after all."""
+        if self._lately and not self._lately[-1]:
+            self._lately.pop()  # else the first parts of a server that always breaks off would keep the breaker closed
+        self.failed(now_ns, payload_bytes)
+
+    def shadow(self, now_ns: int, payload_bytes: int) -> bool:
+        """May a request be sent now only to learn? True at most once every `shadow_every_ns` for each size of payload.
 
         Ten times as often for the first twenty, so that a new link is known soon.
         """
-        if now_ns < self._shadow_at_ns:
+        size = self._size(payload_bytes)
+        if now_ns < self._shadow_at_ns.get(size, now_ns):
             return False
         new = len(self.waits_ns) < _NEW
-        self._shadow_at_ns = now_ns + (self._shadow_every_ns // 10 if new else self._shadow_every_ns)
+        self._shadow_at_ns[size] = now_ns + (self._shadow_every_ns // 10 if new else self._shadow_every_ns)
         return True
 
     def _learning(self, payload_bytes: int, *, late: bool) -> list[Latency]:

@@ -25,7 +25,7 @@ Answer = TypeVar("Answer", covariant=True)
 _SHADOW_LIMIT_NS: Final = 2_000 * MS  # no longer, because the next one waits for it
 _HOLD_COVERAGE: Final = 0.95  # of bites; the bound covers first parts, and this only those that go on after it
 _PROBE_EVERY_NS: Final = 2_000 * MS
-_LEARN_FOR: Final = frozenset({Why.BREAKER, Why.RAMP, Why.JITTER, Why.TIGHT})
+_LEARN_FOR: Final = frozenset({Why.BREAKER, Why.RAMP, Why.JITTER, Why.TIGHT, Why.SMALLER})
 
 
 class Backend(Protocol[Request, Answer]):
@@ -228,7 +228,7 @@ class Stage(Generic[In, Out]):
         it, placement = call.it, call.placement
         hold_ns = self._hold_ns(self._rungs[call.rung])
         if isinstance(placement, Local):
-            if placement.why in _LEARN_FOR:
+            if placement.why in _LEARN_FOR and it.remote not in {Why.NO_REMOTE, Why.REFUSED}:
                 self._learn(call)
             slot = self.lane.reserve(self.lane.earliest_ns(it.now_ns, hold_ns), hold_ns)
             return Won(Side.LOCAL, await self._run_local(call, slot))
@@ -246,19 +246,20 @@ class Stage(Generic[In, Out]):
 
     async def _run_local(self, call: _Call[In], slot: Slot) -> Out:
         rung, asked_ns = self._rungs[call.rung], now_ns()
+        took = rung.took  # what this run tells, it tells of the clocks it began with
         try:
             with claiming(slot):
                 value = await rung.engine(call.request)
         except asyncio.CancelledError:
             if slot.started_ns is not None:  # without these, only runs that beat the remote would be known
-                rung.took.gave_up(now_ns(), now_ns() - slot.started_ns)
+                took.gave_up(now_ns(), now_ns() - slot.started_ns)
             raise
         finally:
             self.lane.release(slot)
         rung.label = slot.label or rung.label
         started_ns = slot.started_ns if slot.started_ns is not None else asked_ns
         call.local_took_ns = now_ns() - started_ns
-        rung.took.took(now_ns(), call.local_took_ns)
+        took.took(now_ns(), call.local_took_ns)
         return value
 
     async def _run_remote(self, call: _Call[In], window_end_ns: int) -> Out:
@@ -271,7 +272,7 @@ class Stage(Generic[In, Out]):
         flight = link.sent(sent_ns, size, late_ns)
         try:
             async with asyncio.timeout_at((until_ns or due_ns + self._terms.patience_ns) / 1e9):
-                value = await self._watched(await self._remote(call.request))
+                value = await self._watched(await self._remote(call.request), size)
             call.remote_end = "answered"
             link.took(now_ns(), size, now_ns() - sent_ns, late=now_ns() > late_ns)
         except TimeoutError:
@@ -291,14 +292,14 @@ class Stage(Generic[In, Out]):
             link.landed(flight)
         return value
 
-    async def _watched(self, value: Out) -> Out:
-        """A remote's stream, with a bound on each pause between its parts."""
+    async def _watched(self, value: Out, size: int) -> Out:
+        """A remote's stream, with a bound on each pause between its parts. The link learns if it breaks off."""
         if not isinstance(value, Stream):
             return value
         assert self._link
-        stream, name, pause_s = value, self._link.name, self._terms.stall_ns / 1e9
+        link, pause_s = self._link, self._terms.stall_ns / 1e9
 
-        async def parts() -> AsyncGenerator[Any, None]:
+        async def parts(stream: Stream[Any]) -> AsyncGenerator[Any, None]:
             coming = aiter(stream)
             try:
                 while True:
@@ -308,18 +309,22 @@ class Stage(Generic[In, Out]):
                     except StopAsyncIteration:
                         return
                     except TimeoutError:
-                        raise BackendError(f"{name} stalled in the middle of its answer") from None
+                        link.broke_off(now_ns(), size)
+                        raise BackendError(f"{link.name} stalled in the middle of its answer") from None
+                    except BackendError:
+                        link.broke_off(now_ns(), size)
+                        raise
                     yield part
             finally:
                 await stream.aclose()
 
-        return cast("Out", await Stream.start(parts()))
+        return cast("Out", await Stream.start(parts(value)))
 
     def _learn(self, call: _Call[In]) -> None:
         """Send a shadow: its answer is thrown away, its time is not. One at a time, and only when the link allows."""
         assert self._link
         it = call.it
-        if (self._learning is None or self._learning.done()) and self._link.shadow(it.now_ns):
+        if (self._learning is None or self._learning.done()) and self._link.shadow(it.now_ns, call.size):
             assert self._remote
             window_ns = it.due_ns - it.local_ns - it.now_ns
             if window_ns <= 0:  # local cannot make it: an answer is of use until the due time
@@ -341,22 +346,23 @@ class Stage(Generic[In, Out]):
         self._probe = asyncio.create_task(self._measure(ask, self._window_lately_ns, 0))
 
     async def _measure(self, ask: Callable[[], Awaitable[Any]], window_ns: int, size: int) -> None:
-        """One request for the sake of its time."""
+        """One request for the sake of its time; once that is known, closing the answer tells nothing more."""
         assert self._link
-        link, sent_ns = self._link, now_ns()
+        link, sent_ns, answered = self._link, now_ns(), False
         try:
             async with asyncio.timeout_at((sent_ns + _SHADOW_LIMIT_NS) / 1e9):
                 value = await ask()
+                took_ns = now_ns() - sent_ns
+                link.took(now_ns(), size, took_ns, late=took_ns > window_ns, shadow=True)
+                answered = True
+                if isinstance(value, Stream):
+                    await value.aclose()
         except TimeoutError:
-            link.gave_up(now_ns(), size, now_ns() - sent_ns, late=True, shadow=True)
+            if not answered:
+                link.gave_up(now_ns(), size, now_ns() - sent_ns, late=True, shadow=True)
         except BackendError:
-            link.failed(now_ns(), size, shadow=True)
-        else:
-            took_ns = now_ns() - sent_ns
-            link.took(now_ns(), size, took_ns, late=took_ns > window_ns, shadow=True)
-            close = getattr(value, "aclose", None)
-            if close is not None:
-                await close()
+            if not answered:
+                link.failed(now_ns(), size, shadow=True)
 
     async def aclose(self) -> None:
         """End a shadow and a probe that are still under way. Idempotent."""
