@@ -45,5 +45,5 @@ def test_noise_is_lowered_and_speech_above_it_is_kept() -> None:
 def test_the_noise_level_is_that_of_the_quieter_half() -> None:
     loud = START.copy()
     loud[:1_200] = 20_000
-    assert 150 < noise_rms(loud) < 220
+    assert 200 < noise_rms(loud) < 310, "pre-emphasis lifts white noise by 2.9 dB"
     assert noise_rms(START[:100]) == 0.0

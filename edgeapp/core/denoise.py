@@ -21,17 +21,31 @@ _SMOOTH: Final = 0.95  # of the a-priori SNR, from frame to frame
 _FOLLOW: Final = 0.04  # how fast the noise is followed
 _RISE: Final = 1.002  # a frame: how fast it may grow under speech
 _NEAR: Final = 4.0  # times the noise's power: louder is speech
-LEVEL_FRAME: Final = 256
-"""Samples of one level: 16 ms."""
+_LEVEL_FRAME: Final = 256  # samples of one level: 16 ms
+_PRE_EMPHASIS: Final = 0.97
 
 
 def noise_rms(start: NDArray[np.int16]) -> float:
-    """The level of the noise in what was heard before the first word, in steps of 16 bits: the quieter half counts."""
-    frames = start[: start.size // LEVEL_FRAME * LEVEL_FRAME].astype(np.float64).reshape(-1, LEVEL_FRAME)
-    if not len(frames):
-        return 0.0
-    powers = np.sort((frames**2).mean(axis=1))
-    return float(np.sqrt(powers[: (len(powers) + 1) // 2].mean()))
+    """The level of the noise in what was heard before the first word, in steps of 16 bits: the quieter half counts.
+
+    Both levels are taken after the pre-emphasis of a recogniser's front end, so that a hum counts as little as it disturbs.
+    """
+    powers = np.sort(_powers(start))
+    return float(np.sqrt(powers[: (powers.size + 1) // 2].mean())) if powers.size else 0.0
+
+
+def speech_rms(heard: NDArray[np.int16]) -> float:
+    """How loud the person is, in steps of 16 bits: the level that a tenth of the utterance is above."""
+    powers = _powers(heard)
+    return float(np.sqrt(np.quantile(powers, 0.9))) if powers.size else 0.0
+
+
+def _powers(samples: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Of every whole 16 ms after pre-emphasis."""
+    flat = samples.astype(np.float64)
+    flat[1:] -= _PRE_EMPHASIS * flat[:-1]
+    frames = flat[: flat.size // _LEVEL_FRAME * _LEVEL_FRAME].reshape(-1, _LEVEL_FRAME)
+    return np.asarray(np.square(frames).mean(axis=1))
 
 
 class Suppressor:

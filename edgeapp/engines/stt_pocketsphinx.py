@@ -6,7 +6,7 @@ search network holds a loop over all phones (a garbage model: Wilpon et al. 1990
 the loop explains better, at a price for every phone, is not in the grammar, and its text is empty. One search scores
 both, so the comparison is fair and costs no second decoder. In noise the loop
 explains everything better, so an utterance that begins in noise is cleaned first (`core/denoise.py`) and meets a loop at
-a higher price. How the prices were measured: docs/LOG.md and `scripts/measure_pocketsphinx.py`.
+a higher price: halfway, or the whole way where the noise is strong. How the prices were measured: docs/LOG.md and `scripts/measure_pocketsphinx.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 import numpy as np
 
-from edgeapp.core.denoise import LEVEL_FRAME, Suppressor, noise_rms
+from edgeapp.core.denoise import Suppressor, noise_rms, speech_rms
 from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, ConfigError, Transcript, Utterance
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 _BITE_SAMPLES: Final = SAMPLE_RATE_HZ  # decoded at once when an utterance is decoded from scratch: about 50 ms of work
 _START_SAMPLES: Final = 3_072  # 192 ms: what tells the noise, within the pre-roll that begins an utterance
-_SPEECH_RMS: Final = 1_000.0  # of a person at arm's length, in steps of 16 bits, until one was heard
+_SPEECH_RMS: Final = 650.0  # `speech_rms` of a person at arm's length, until one was heard
+_STRONG_DB: Final = 16.0  # noise so much above what still counts as quiet is strong
 _LEARN: Final = 0.3  # how fast a new speaker's loudness is learned
 _GAIN_FLOOR: Final = 0.2
 _PHONE: Final = "phone_"  # begins the name of every word of the phone loop
@@ -62,14 +63,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Compute a trigram model from the sentences instead of holding people to them: their words in orders like theirs, in
     longer or other sentences, and nothing is refused. `complete` still says whether it is one of the sentences."""
 
-    phone_loop: float = 0.001
+    phone_loop: float = 1e-5
     """The probability of each phone of the loop beside the grammar: a larger one refuses more; 0 accepts everything."""
 
-    noisy_phone_loop: float = 1e-10
-    """The same in noise."""
+    noisy_phone_loop: float = 1e-8
+    """The same in strong noise; in weaker noise it is their geometric mean."""
 
-    noisy_below_db: float = 26.0
-    """How far above the noise speech must be for an utterance to count as quiet; 0 takes every one as quiet."""
+    noisy_below_db: float = 28.0
+    """How far above the noise speech must be, both pre-emphasised, for an utterance to count as quiet; 0 takes every one
+    as quiet."""
 
     pronunciations: dict[str, str] = {}
     """Words that the dictionary lacks, with their sounds: `edgeapp = "EH JH AE P"`."""
@@ -94,9 +96,8 @@ class PocketSphinx:
         self._lane = lane
         self._one_at_a_time = asyncio.Lock()
         self._mean: str = decoder.get_cmn(False)  # of cepstra: the decoder learns the microphone's from what it hears
-        self._search = ""  # the name of the search for quiet; empty until there is one
-        self._noisy_search = ""  # and of the one for noise, which may be the same
-        self._searches = 0
+        self._searches: tuple[str, ...] = ()  # names: for quiet, noise and strong noise, or one for all; none yet
+        self._names = 0
         self._accepts: Callable[[str], bool] = lambda _: False
         self._only_whole = False
         # The utterance: touched in the lane's thread only.
@@ -147,7 +148,7 @@ class PocketSphinx:
             await self._lane.run(self._forget, label="load")
 
     async def _bite(self, work: Callable[[], T]) -> T:
-        if not self._search:
+        if not self._searches:
             raise BackendError("stt_pocketsphinx has no grammar yet: give it one in its options or call use_grammar")
         try:
             return await self._lane.run(work, label="stt")
@@ -193,16 +194,18 @@ class PocketSphinx:
         """Choose the search by the noise that the utterance begins with, and decode what was heard so far."""
         heard = np.concatenate(self._kept)
         start = heard[:_START_SAMPLES]
-        noisy = start.size == _START_SAMPLES and self._is_noisy(start)
-        self._suppressor = Suppressor(start, _GAIN_FLOOR) if noisy else None
-        self._decoder.activate_search(self._noisy_search if noisy else self._search)
+        noise = self._noise_of(start) if start.size == _START_SAMPLES else 0
+        self._suppressor = Suppressor(start, _GAIN_FLOOR) if noise else None
+        self._decoder.activate_search(self._searches[min(noise, len(self._searches) - 1)])
         self._decoder.start_utt()
         self._decoding = True
         self._decode(heard)
 
-    def _is_noisy(self, start: NDArray[np.int16]) -> bool:
+    def _noise_of(self, start: NDArray[np.int16]) -> int:
+        """0 in quiet, 1 in noise, 2 in strong noise."""
         above_db = 20 * np.log10(self._speech_rms / max(noise_rms(start), 1.0))
-        return bool(above_db < self._options.noisy_below_db)
+        quiet_db = self._options.noisy_below_db
+        return 0 if quiet_db == 0 else int(above_db < quiet_db) + int(above_db < quiet_db - _STRONG_DB)
 
     def _decode(self, samples: NDArray[np.int16]) -> None:
         clean = samples if self._suppressor is None else self._suppressor.push(samples)
@@ -226,15 +229,8 @@ class PocketSphinx:
         if self._only_whole and not final.complete:
             return _NOTHING
         if final.text:
-            self._learn_level()
+            self._speech_rms += _LEARN * (speech_rms(np.concatenate(self._kept)) - self._speech_rms)
         return final
-
-    def _learn_level(self) -> None:
-        """How loud the person is: the level that a tenth of the utterance is above."""
-        heard = np.concatenate(self._kept).astype(np.float64)
-        powers = np.square(heard[: heard.size // LEVEL_FRAME * LEVEL_FRAME].reshape(-1, LEVEL_FRAME)).mean(axis=1)
-        if powers.size:
-            self._speech_rms += _LEARN * (float(np.sqrt(np.quantile(powers, 0.9))) - self._speech_rms)
 
     def _text(self) -> Transcript:
         best = self._decoder.hyp() if self._decoding or not self._open else None
@@ -258,7 +254,8 @@ class PocketSphinx:
         plain = self._decoder.create_fsg("plain", start, final, arcs)
         state = 1 + max(max(arc[0], arc[1]) for arc in arcs)
         names = []
-        for price in (self._options.phone_loop, self._options.noisy_phone_loop):
+        quiet, noisy = self._options.phone_loop, self._options.noisy_phone_loop
+        for price in (quiet, (quiet * noisy) ** 0.5, noisy):
             loop = self._phone_loop(start, final, state, price) if self._options.phone_loop else []
             self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
             names.append(name)
@@ -327,16 +324,16 @@ class PocketSphinx:
             )
 
     def _new_name(self) -> str:
-        self._searches += 1
-        return f"search{self._searches}"
+        self._names += 1
+        return f"search{self._names}"
 
-    def activate(self, name: str, noisy: str = "") -> None:
-        """Search with `name` from now on, in noise with `noisy`, and forget the searches before them."""
+    def activate(self, *names: str) -> None:
+        """Search with these from now on (for quiet, noise and strong noise, or one for all); forget those before them."""
         self._close()
-        self._decoder.activate_search(name)
-        for before in {self._search, self._noisy_search} - {""}:
+        self._decoder.activate_search(names[0])
+        for before in self._searches:
             self._decoder.remove_search(before)
-        self._search, self._noisy_search = name, noisy or name
+        self._searches = names
 
     def _forget(self) -> None:
         self._close()
@@ -346,7 +343,7 @@ class PocketSphinx:
 
     def warm_up(self) -> None:
         """Decode a third of a second of faint noise, and forget it."""
-        if not self._search:
+        if not self._searches:
             return
         self._begin(0)
         self._finish(np.random.default_rng(0).integers(-30, 30, SAMPLE_RATE_HZ // 3).astype(np.int16))
