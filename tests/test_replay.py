@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+from concurrent.futures import Future
 from itertools import repeat
 from math import inf
 from pathlib import Path
@@ -15,6 +17,7 @@ from sim import run
 from worlds import OnLane, Script
 
 from edgeapp.bench.measures import best_fixed, oracle, score, upper_bound
+from edgeapp.bench.offload import _processes
 from edgeapp.bench.simulate import THERE, play
 from edgeapp.bench.worlds import RECIPES, World, make_world
 from edgeapp.cli import cli
@@ -149,7 +152,21 @@ def test_a_bench_that_cannot_run_is_one_sentence(tmp_path: Path) -> None:
     for arguments, said in (
         (["--trace", str(trace)], "trace"),
         (["--out", "/proc/nowhere"], "cannot write to /proc/nowhere"),
+        (["--out", "/proc/self"], "cannot write to /proc/self"),  # it is there, and refuses
     ):
         done = CliRunner().invoke(cli, ["bench", "offload", "--simulated", *arguments])
         assert isinstance(done.exception, ConfigError)
         assert said in str(done.exception)
+
+
+def test_ctrl_c_ends_the_processes_of_the_bench_at_once() -> None:
+    calls: list[Future[None]] = []
+
+    def stopped() -> None:
+        with _processes(1) as pool:
+            calls.append(pool.submit(signal.pause))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert calls[0].done()

@@ -167,6 +167,8 @@ def test_a_trace_is_read_from_csv_and_from_json_lines(tmp_path: Path) -> None:
         ("time,rtt_ms\n1\n", "rtt_ms is None"),
         ("time,rtt_ms,loss\n1,20,2\n", "at most 1"),
         ("time,rtt_ms\n1,nan\n", "0 or more"),
+        ("time,rtt_ms\n1,20\n1e300,20\n", "line 3: time is 1e300; .* at most 1e\\+10"),
+        ('{"time": 1, "rtt_ms": 1e305}\n', "at most"),
         ("time,rtt_ms,jitter\n1,2,3\n", "unknown column 'jitter'"),
         ('{"time": 1, "rtt_ms": \n', "line 1: not a line of JSON"),
     ],

@@ -11,9 +11,11 @@ import json
 import multiprocessing
 import os
 import platform
+import signal
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
 from math import isfinite
@@ -34,6 +36,7 @@ from edgeapp.near_edge.trace import load_trace
 CALLS: Final = 100_000
 QUICK_CALLS: Final = 2_400
 _RIVALS_SHARE: Final = 5
+_RESULT: Final = "offload.json"
 _QUICK: Final = (
     "fibre",
     "wifi",
@@ -50,6 +53,7 @@ def bench_offload(*, quick: bool, calls: int | None, seed: int, traces: Sequence
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 170)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / _RESULT).touch()  # now, and not when everything was played
     except OSError as error:
         raise ConfigError(f"cannot write to {out}: {error.strerror}; give another folder with --out") from error
     recorded = [Recipe(f"trace {path.stem}", load_trace(path)) for path in traces]
@@ -82,10 +86,10 @@ def bench_offload(*, quick: bool, calls: int | None, seed: int, traces: Sequence
             f"{'ok' if bar['ok'] else 'MISSED':>6}  {bar['name']}: {bar['value']:g} (bar {bar['limit']:g}; {bar['note']})"
         )
     shown = [{key: _plain(value) for key, value in asdict(each).items()} for each in scores]
-    (out / "offload.json").write_text(json.dumps({"seed": seed, "scores": shown, "bars": bars}, indent=1))
     print(
         json.dumps({"bench": "offload", "simulated": True, "quick": quick, "seed": seed, "calls": calls, "bars": bars})
     )
+    (out / _RESULT).write_text(json.dumps({"seed": seed, "scores": shown, "bars": bars}, indent=1))
     return 0 if all(bar["ok"] for bar in bars) else 1
 
 
@@ -127,7 +131,7 @@ def _play_all(
     workers = max(1, min(os.cpu_count() or 1, len(jobs)))
     with (
         Progress(*columns, console=console) as progress,
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        _processes(workers) as pool,
     ):
         task = progress.add_task("calls played", total=sum(job[2] for job in jobs))
         waiting = {pool.submit(_play_one, *job): job for job in jobs}
@@ -139,6 +143,23 @@ def _play_all(
                 console.print(f"{played} of {len(jobs)} runs played; the last: {name}")
             progress.advance(task, waiting[done][2])
     return {name: {policy: runs[policy] for policy in POLICIES} for name, runs in found.items()}
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once, and without a word, when Ctrl-C or an error ends the block."""
+    ignore_ctrl_c = (signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to them too; they are ended below
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=spawn, initializer=signal.signal, initargs=ignore_ctrl_c) as pool:
+        before = multiprocessing.active_children()
+        try:
+            yield pool
+        except BaseException:
+            for process in multiprocessing.active_children():
+                if process not in before:
+                    process.terminate()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _prefix(runs: dict[str, Played]) -> tuple[int, int]:

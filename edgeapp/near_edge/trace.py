@@ -26,6 +26,7 @@ from edgeapp.core.events import MS, ConfigError
 
 COLUMNS: Final = ("time", "rtt_ms", "up_mbps", "down_mbps", "loss")
 _MAX_ROWS: Final = 2_000_000
+_MOST: Final = 1e10  # of any column: seconds since 1970 are below it, and what is above it is no measurement
 _DEFAULTS: Final = {"up_mbps": 1_000.0, "down_mbps": 1_000.0, "loss": 0.0}
 
 
@@ -106,7 +107,8 @@ def _numbers(entry: dict[str, Any], where: str) -> tuple[float, ...]:
             value = float(given)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{where}: {name} is {given!r}; write a number") from error
-        if not math.isfinite(value) or (value < 0 and name != "time") or (name == "loss" and value > 1):
-            raise ConfigError(f"{where}: {name} is {given}; it must be 0 or more, and a loss at most 1")
+        most = 1 if name == "loss" else _MOST
+        if not math.isfinite(value) or abs(value) > most or (value < 0 and name != "time"):
+            raise ConfigError(f"{where}: {name} is {given}; it must be 0 or more, and at most {most:g}")
         values.append(value)
     return tuple(values)
