@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
+import msgspec
+
+from edgeapp.core.events import MS, ConfigError, Verdict
 from edgeapp.core.placement import Why
 from edgeapp.core.record import Record, TurnRecord
 from edgeapp.observe.jsonl import read
@@ -28,13 +30,13 @@ def explain(what: str, path: Path) -> None:
             if kind == "session":
                 known, under_way = [], []
             elif kind == "call" and fields["of"] == of:
-                under_way.append(Record(**fields))
+                under_way.append(msgspec.convert(fields, Record))
             elif kind in {"turn", "verdict"}:
                 name, value = _ending(kind, fields)
                 known.append(name)
                 if name == of:
                     calls, under_way, end = under_way, [], value
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path} was written by another version of edgeapp ({error}): move it away") from error
     if end is None:
         kinds = dict.fromkeys(name.rpartition(" ")[0] for name in known)
@@ -47,9 +49,8 @@ def explain(what: str, path: Path) -> None:
 
 def _ending(kind: str, fields: dict[str, Any]) -> tuple[str, TurnRecord | Verdict]:
     if kind == "turn":
-        return f"turn {fields['number']}", TurnRecord(**fields)
-    boxes = tuple(Box(**box) for box in fields.pop("boxes"))
-    verdict = Verdict(**{**fields, "outcome": Outcome(fields["outcome"])}, boxes=boxes)
+        return f"turn {fields['number']}", msgspec.convert(fields, TurnRecord)
+    verdict = msgspec.convert(fields, Verdict)
     return f"{verdict.source} {verdict.frame_number}", verdict
 
 
@@ -90,18 +91,24 @@ def _frame(verdict: Verdict, calls: list[Record]) -> list[str]:
 
 def _call(call: Record) -> str:
     took_ms, left_ms = (call.first_ns - call.asked_ns) / MS, -call.late_ns / MS
-    where = {"local": "on this device", "remote": "at the near edge", "none": "nowhere"}[call.side]
-    text = f"{call.stage} ran {where}, because {call.why}; its first part took {took_ms:.1f} ms"
+    if call.side == "none":
+        text = f"{call.stage} gave no answer and ended after {took_ms:.1f} ms"
+    else:
+        where = "at the near edge" if call.side == "remote" else "on this device"
+        text = f"{call.stage} ran {where}, because {call.why}; its first part took {took_ms:.1f} ms"
     text += f", {left_ms:.0f} ms before it was due" if left_ms >= 0 else f", {-left_ms:.0f} ms after it was due"
+    if call.side == "none":
+        text += f"; it was placed as it was because {call.why}"
     smaller = f" with smaller model {call.rung}" if call.rung else ""
     text += f" (local{smaller} is bounded at {call.local_ns / MS:.0f} ms)"
     if call.local_at_ns is not None:
-        text += f"; the last safe moment for local was {(call.local_at_ns - call.asked_ns) / MS:.0f} ms after the ask"
+        moment = "the last safe moment for local was" if call.policy == "edgeapp" else "local was to start"
+        text += f"; {moment} {(call.local_at_ns - call.asked_ns) / MS:.0f} ms after the ask"
     elif call.window_ns:
         text += f"; the remote would have had {call.window_ns / MS:.0f} ms before local had to start"
     if call.late_share is not None:
         text += f", and the remote was late with a probability of at most {call.late_share:.1%}"
-    if call.remote_end:
+    if call.remote_end in _REMOTE:
         text += f"; the remote {_REMOTE[call.remote_end]} {(call.remote_took_ns or 0) / MS:.0f} ms"
     if call.remote_end and call.local_took_ns is not None:
         text += f", and local took {call.local_took_ns / MS:.0f} ms"
@@ -129,8 +136,9 @@ def oracle(call: Record) -> str:
     near_ns = call.local_took_ns
     if call.remote_end == "answered" and (call.remote_took_ns or 0) <= window_ns:
         return "Who knew the future would have sent it away too, and reserved nothing."
-    if call.remote_end == "given up" and (call.remote_took_ns or 0) < window_ns and near_ns is None:
-        return "Whether the remote would have been in time is not known."
+    if call.remote_end == "given up" and (call.remote_took_ns or 0) < window_ns:
+        here = "" if near_ns is None else f"; here it would have taken {near_ns / MS:.0f} ms from the start"
+        return f"Whether the remote would still have been in time is not known{here}."
     if near_ns is None:
         return "Who knew the future would not have asked the remote; how long local would have taken is not known."
     if near_ns <= window_ns:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.console import Console
 
 from edgeapp.bench.measures import Score, oracle, score
@@ -68,10 +69,10 @@ def _calls(path: Path) -> list[Record]:
             if kind == "session":
                 sessions = [*[each for each in sessions if each][-1:], []]
             elif kind == "call":
-                call = Record(**line)
+                call = msgspec.convert(line, Record)
                 if call.why not in _HAD_NO_CHOICE and call.due_ns > call.asked_ns and len(sessions[-1]) < _CALLS_MAX:
                     sessions[-1].append(call)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
         raise ConfigError(f"{path} was written by another version of edgeapp ({error}): move it away") from error
     calls = next((each for each in reversed(sessions) if each), [])
     if not calls:
@@ -87,14 +88,16 @@ def _world(calls: list[Record]) -> tuple[World, dict[str, int]]:
     remote_ns: list[int | None] = [None] * len(calls)
     local_ns = [0] * len(calls)
     filled = {"remote": 0, "local": 0}
-    names = list(dict.fromkeys(call.stage for call in calls))
-    for name in names:
+    bounds_ns: dict[str, int] = {}
+    for name in dict.fromkeys(call.stage for call in calls):
         mine = [n for n, call in enumerate(calls) if call.stage == name]
         far = {n: None for n in mine if _knows_remote(calls[n])}
-        near = [n for n in mine if calls[n].local_took_ns is not None]
+        best = min(calls[n].rung for n in mine)  # every policy is played with one local model
+        near = [n for n in mine if calls[n].local_took_ns is not None and calls[n].rung == best]
+        bounds_ns[name] = next(calls[n].local_ns for n in mine if calls[n].rung == best)
         for n in mine:
             filled["remote"] += not _knows_remote(calls[n])
-            filled["local"] += calls[n].local_took_ns is None
+            filled["local"] += calls[n].local_took_ns is None or calls[n].rung != best
             waited_ns = (calls[n].remote_took_ns or 0) if calls[n].remote_end == "given up" else -1
             longer = (
                 [each for each in far if (calls[each].remote_took_ns or 0) > waited_ns] if waited_ns >= 0 else [*far]
@@ -106,7 +109,7 @@ def _world(calls: list[Record]) -> tuple[World, dict[str, int]]:
         stage=[call.stage for call in calls],
         due_after_ns=[call.due_ns - call.asked_ns for call in calls],
         size_bytes=[call.payload_bytes for call in calls],
-        bounds_ns={name: next(call.local_ns for call in calls if call.stage == name) for name in names},
+        bounds_ns=bounds_ns,
     )
     asked_ns = [call.asked_ns - first_ns for call in calls]
     return World("recorded", asked_ns, remote_ns, local_ns, [], calls[0].local_ns, recorded=recorded), filled

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from worlds import OnLane, Script
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, Outcome, Verdict
+from edgeapp.core.events import MS, Box, ConfigError, Outcome, Verdict
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
-from edgeapp.core.placement import Terms
-from edgeapp.core.record import AnyRecord
+from edgeapp.core.placement import Terms, Why
+from edgeapp.core.record import AnyRecord, Record
 from edgeapp.core.stage import Stage
 from edgeapp.explain import explain
 from edgeapp.observe.jsonl import JsonLines
@@ -36,13 +38,14 @@ CALLS = [
     ((0, "hang"), 200, False,
      (f"detect ran on this device, {SAFE}; its first part took 178.0 ms, 22 ms before it was due (local is bounded at "
      "60 ms); the last safe moment for local was 138 ms after the ask, and the remote was late with a probability of at "
-     "most 11.9%; the remote had not answered when it was given up after 178 ms, and local took 40 ms. Who knew the "
-     "future would have run it here at once and had it after 40 ms.")),
+     "most 11.9%; the remote had not answered when it was given up after 178 ms, and local took 40 ms. Whether the "
+     "remote would still have been in time is not known; here it would have taken 40 ms from the start.")),
     ((50, "ok"), 70, True,
      ("detect ran on this device, because both at once: the remote's answer is worth it; its first part took 40.0 ms, "
      "30 ms before it was due (local is bounded at 60 ms); the remote would have had 8 ms before local had to start, and "
      "the remote was late with a probability of at most 100.0%; the remote had not answered when it was given up after "
-     "40 ms, and local took 40 ms. Who knew the future would have run it here at once and had it after 40 ms.")),
+     "40 ms, and local took 40 ms. Whether the remote would still have been in time is not known; here it would have "
+     "taken 40 ms from the start.")),
 ]  # fmt: skip
 
 
@@ -73,3 +76,26 @@ async def test_each_placement_is_told_with_its_numbers_and_what_the_oracle_would
     await _told(remote, due_ms, race, path)
     explain("belt 1", path)
     assert said in capsys.readouterr().out.splitlines()
+
+
+RECORD = Record("belt 1", "detect", 0, 200 * MS, 10 * MS, "none", Why.SAFE, 60 * MS, 138 * MS, 0.1)
+
+
+@pytest.mark.parametrize(("changed", "said"), [
+    ({"error": "cancelled", "remote_end": "given up", "remote_took_ns": 10 * MS},
+     "detect gave no answer and ended after 10.0 ms, 190 ms before it was due; it was placed as it was because local"),
+    ({"side": "remote", "policy": "remote", "local_at_ns": 200 * MS}, "; local was to start 200 ms after the ask"),
+])  # fmt: skip
+def test_a_call_without_an_answer_and_one_of_another_policy_are_told_as_they_were(
+    changed: dict[str, Any], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "records.jsonl"
+    file = JsonLines(path, max_bytes=10**9)
+    file(replace(RECORD, **changed))
+    file(Verdict(Outcome.PASS, "sound", "belt", 1, 0, MS, 200 * MS, boxes=(Box(1, 2, 3, 4, "scratch", 0.5),)))
+    file.close()
+    explain("belt 1", path)
+    assert said in capsys.readouterr().out
+    path.write_text(path.read_text().replace('"first_ns": 10000000', '"first_ns": "soon"'))
+    with pytest.raises(ConfigError, match="written by another version"):
+        explain("belt 1", path)

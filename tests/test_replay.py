@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 from concurrent.futures import Future
+from dataclasses import asdict
 from itertools import repeat
 from math import inf
 from pathlib import Path
@@ -25,9 +26,11 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, ConfigError
 from edgeapp.core.lane import Lane
 from edgeapp.core.link import Link
+from edgeapp.core.placement import Why
+from edgeapp.core.record import Record
 from edgeapp.core.stage import Stage
 from edgeapp.observe.jsonl import JsonLines
-from edgeapp.replay import replay
+from edgeapp.replay import _calls, _world, replay
 
 SECOND = 1_000 * MS
 
@@ -123,10 +126,32 @@ def test_a_recorded_session_is_replayed_under_every_policy(tmp_path: Path) -> No
     assert said["policies"]["remote"]["remote_share"] == 0.9
 
 
+def _call(**changed: Any) -> str:
+    """A recorded call as a line."""
+    call = Record(
+        "belt 1", "detect", 0, 200 * MS, 30 * MS, "remote", Why.SAFE, 60 * MS, 138 * MS, 0.1, 2_000,
+        window_ns=138 * MS, remote_took_ns=30 * MS, remote_end="answered",
+    )  # fmt: skip
+    return json.dumps({"kind": "call", **asdict(call), **changed}) + "\n"
+
+
+def test_runs_of_a_smaller_model_are_not_taken_for_the_best_ones(tmp_path: Path) -> None:
+    path = tmp_path / "records.jsonl"
+    path.write_text(
+        _call(rung=1, local_ns=20 * MS, local_took_ns=10 * MS) + _call(asked_ns=SECOND, due_ns=SECOND + 200 * MS)
+    )
+    world, filled = _world(_calls(path))
+    assert world.recorded
+    assert world.recorded.bounds_ns == {"detect": 60 * MS}
+    assert (world.local_ns, filled["local"]) == ([60 * MS] * 2, 2)
+
+
 BAD: list[tuple[str, str]] = [
     ("", "holds no call that could have run elsewhere"),
     ('{"kind": "session"}\n{"kind": "turn"}\n', "holds no call that could have run elsewhere"),
     ('{"kind": "call", "of": "x"}\n', "written by another version"),
+    (_call(payload_bytes=None), "written by another version"),
+    (_call(remote_took_ns="long"), "written by another version"),
     ("\x00\xff not json\n", "holds no call that could have run elsewhere"),
 ]
 
