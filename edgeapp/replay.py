@@ -104,7 +104,7 @@ def _world(calls: list[Record]) -> tuple[World, dict[str, int]]:
             )
             there, here = n if n in far else _nearest(longer, n), _nearest(near, n)
             remote_ns[n] = None if there is None else _remote_ns(calls[there])
-            local_ns[n] = calls[n].local_ns if here is None else calls[here].local_took_ns or 0
+            local_ns[n] = bounds_ns[name] if here is None else calls[here].local_took_ns or 0
     recorded = Recorded(
         stage=[call.stage for call in calls],
         due_after_ns=[call.due_ns - call.asked_ns for call in calls],
