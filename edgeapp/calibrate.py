@@ -85,7 +85,8 @@ async def _calibrated(
         platform=state,
         took_ns=[],
     )
-    missing = runs - len(kept.took_ns)
+    sure = len(kept.took_ns)  # runs that were surely made in this state
+    missing = runs - sure
     if missing <= 0:
         return kept
     where = "vision.detect" if role == "detect" else f"voice.{role}"
@@ -120,10 +121,25 @@ async def _calibrated(
                     kept.took_ns.append(took_ns)
                     progress.advance(task)
                     if len(kept.took_ns) % _KEEP_EVERY == 0:
+                        _same_state(state, kept, sure)
+                        sure = len(kept.took_ns)
                         _keep(path, kept)
+            _same_state(state, kept, sure)
         finally:
             _keep(path, kept)
     return kept
+
+
+def _same_state(state: dict[str, str], kept: Runs, sure: int) -> None:
+    """Forget the runs after the first `sure` ones, and raise ConfigError, if the platform is in another state now."""
+    now = platform_state()
+    changed = sorted(key for key in now.keys() | state.keys() if now.get(key) != state.get(key))
+    if changed:
+        del kept.took_ns[sure:]
+        raise ConfigError(
+            f"{changed[0]} changed from {state.get(changed[0])} to {now.get(changed[0])} while calibrating: keep clocks "
+            "and power mode as they are, then run it again; what was measured before that is kept"
+        )
 
 
 async def _once(stage: Stage[Any, Any], engine: Any, request: Any) -> None:

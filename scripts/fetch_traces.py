@@ -97,7 +97,7 @@ def fetch(path: str, sha256: str, base: str, cache: Path) -> str:
         return kept.read_text()
     try:
         with urllib.request.urlopen(base + path, timeout=TIMEOUT_S) as answer:
-            content = answer.read(MAX_BYTES + 1)
+            content: bytes = answer.read(MAX_BYTES + 1)
     except urllib.error.HTTPError as error:
         raise FetchError(f"{base + path} answers {error.code} {error.reason}; is it still there?") from error
     except OSError as error:
@@ -187,6 +187,11 @@ def main() -> int:
     except FetchError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"cannot write to {chosen.out}: {error.strerror}; give another folder with --out", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return 0
 
 

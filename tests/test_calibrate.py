@@ -151,3 +151,16 @@ async def test_calibrating_goes_on_where_it_was_and_says_what_is_missing(capsys:
     assert kept
     assert len(kept.took_ns) == 30
     assert '"runs": 30' in capsys.readouterr().out
+
+
+@pytest.mark.real_time
+async def test_runs_made_while_the_clocks_changed_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter([{"governor": "performance"}] * 2)
+    monkeypatch.setattr("edgeapp.calibrate.platform_state", lambda: next(states, {"governor": "powersave"}))
+    fake = settings.Stage(engine="fake", options={"kind": "tts", "takes_ms": 0.01})
+    config = settings.Config(app="kiosk", voice=settings.Voice(tts=fake))
+    with pytest.raises(ConfigError, match="governor changed from performance to powersave while calibrating"):
+        await calibrate(config, ("tts",), 150, again=False)
+    kept = read_runs(file_of(config.voice.tts, "tts", {"governor": "performance"}))
+    assert kept
+    assert len(kept.took_ns) == 100

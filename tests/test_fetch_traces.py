@@ -101,3 +101,13 @@ def test_every_scenario_has_pings_and_rates(fetcher: Any) -> None:
         [sys.executable, str(SCRIPTS / "fetch_traces.py"), "6g"], capture_output=True, text=True, check=False
     )
     assert (answer.returncode, "5g-driving" in answer.stderr) == (2, True)
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    fetcher: Any, hub: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, base = hub
+    monkeypatch.setattr(fetcher, "FILES", hashes(folder))
+    monkeypatch.setattr(sys, "argv", ["fetch_traces.py", "5g-driving", "--out", "/proc/self", "--base", base])
+    assert fetcher.main() == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("cannot write to /proc/self")
