@@ -137,9 +137,9 @@ class Rule(Section, frozen=True):
     part_score: float = 0.5
     defect_score: float = 0.25
     defect_scores: dict[str, float] = {}
-    """A defect's own least score, by its label. Without a second look, the detector's `confidence` (0.1) must not be above it."""
+    """A defect's own least score, by its label. The detector's `confidence` (0.03) must be below it."""
 
-    doubt_from_score: float = 0.1
+    doubt_from_score: float = 0.03
     doubt_below_score: float = 0.0
     """A part whose surest defect scores from the one to below the other is looked at again, mirrored three ways, and its
     scores are the means of the four looks. 0 never looks again."""

@@ -92,6 +92,21 @@ def test_a_missing_part_fails_safe_and_a_sound_part_passes() -> None:
     }
 
 
+def test_a_share_of_few_parts_is_known_roughly_only() -> None:
+    assert qc_metrics.interval(0.5, 0) == (0.0, 1.0)
+    assert qc_metrics.interval(0.9, 10) == (pytest.approx(0.5958, abs=1e-3), pytest.approx(0.9821, abs=1e-3))
+    surely = qc_metrics.decide_surely([part(True, dent=0.6), part(True, dent=0.6), part(False)], {"dent": 0.5})
+    assert (surely["recall"], surely["recall at most"]) == (1.0, 1.0)
+    assert surely["recall at least"] == pytest.approx(2 / (2 + 1.96**2), abs=1e-3)
+
+
+def test_scores_are_chosen_on_halves_and_tried_on_the_others() -> None:
+    parts = [part(bool(n % 2), dent=0.2 + 0.3 * (n % 2) + 0.001 * (n % 50)) for n in range(200)]
+    least, expected = qc_metrics.choose_steadily(parts, ("dent",))
+    assert 0.25 < least["dent"] <= 0.5
+    assert expected == {"recall": pytest.approx(1, abs=0.03), "precision": pytest.approx(1, abs=0.03)}
+
+
 def test_each_class_gets_the_least_score_that_separates() -> None:
     parts = [part(True, dent=0.42), part(True, burr=0.1), part(False, dent=0.31, burr=0.06), part(False)]
     least = qc_metrics.choose(parts, ("dent", "burr"))

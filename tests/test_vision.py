@@ -205,7 +205,7 @@ async def test_a_lost_camera_is_told_and_watched_again(first: int, frames: int, 
     assert (len(given), len(told)) == (frames, losses)
 
 
-CAREFUL = replace(RULE, doubt_below_score=0.5)
+CAREFUL = replace(RULE, doubt_from_score=0.1, doubt_below_score=0.5)
 PART = (0.0, 0.0, 4.0, 4.0, "washer", 0.9)
 ALL_OVER = (0.0, 0.0, 4.0, 4.0, "scratch", 0.3)
 IN_A_CORNER = (0.0, 0.0, 1.0, 1.0, "scratch", 0.3)

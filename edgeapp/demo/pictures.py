@@ -75,7 +75,7 @@ def annotate(frame: CameraFrame, verdict: Verdict, height_px: int = 320) -> NDAr
     best = max((box.score for box in verdict.boxes if box.label not in parts), default=0.0)
     for box in verdict.boxes:
         part = box.label in parts
-        if not part and (verdict.outcome is Outcome.PASS or box.score < best / 2):
+        if box.score < 0.25 if part else verdict.outcome is Outcome.PASS or box.score < best / 2:
             continue  # seen, but too unsure to count
         colour = (200, 200, 200) if part else _BGR[Outcome.FAIL]
         left, top, right, bottom = (round(each * scale) for each in (box.left, box.top, box.right, box.bottom))

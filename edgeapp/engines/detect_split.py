@@ -37,7 +37,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     layer: int = 3
     """The last layer of the stem."""
 
-    confidence: float = 0.1
+    confidence: float = 0.03
     iou: float = 0.7
     threads: int = 1
     max_boxes: int = 300

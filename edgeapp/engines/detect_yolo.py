@@ -57,7 +57,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Pins height and width of the input of a model exported with free ones (`dynamic=True`), a multiple of 32;
     smaller frames are enlarged to it. 0 takes the size the file names, with bars only down to the stride."""
 
-    confidence: float = 0.1
+    confidence: float = 0.03
     """Boxes must score more than this, 0 to 1. What counts is the rule's own score, which must not be lower."""
 
     iou: float = 0.7

@@ -27,7 +27,7 @@ class InspectionRule:
     defect_scores: Mapping[str, float] = field(default_factory=dict)
     """A label's own least score, instead of `defect_score`."""
 
-    doubt_from_score: float = 0.1
+    doubt_from_score: float = 0.03
     doubt_below_score: float = 0.0
     """A frame whose surest defect scores from the one to below the other is looked at again (vision/second_look.py), and
     the scores above are then asked of the mean of all looks. 0: never."""
