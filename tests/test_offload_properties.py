@@ -89,6 +89,7 @@ class Play:
                 group.create_task(stages[which](n, due_ns=due_ns, of=str(n)))
         for stage in stages:
             await stage.aclose()
+        await asyncio.sleep(1)  # until local runs that lost are over, and logged
 
 
 @settings(max_examples=150, deadline=None)

@@ -190,3 +190,23 @@ async def test_a_run_under_way_when_the_clocks_change_tells_nothing_of_the_new_o
     bench.stage.recalibrate([20 * MS], calibrated=False)
     await call
     assert bench.stage.bound_ns == 20 * MS
+
+
+async def test_a_fallback_of_several_bites_keeps_its_promise_on_a_shared_lane() -> None:
+    """Between its bites nobody else gets the lane, who would hold it beyond its due time."""
+    bench = Bench([(0, "hang")])
+
+    async def bites(_: str) -> str:
+        await bench.lane.run(Work(20), label="stem")
+        answer: str = await bench.lane.run(Work(30, "local"), label="rest")
+        return answer
+
+    bench.stage.local = bites
+    other: Stage[str, str] = Stage(
+        "tts", OnLane(bench.lane, repeat(60)), bench.lane, local_prior_ns=70 * MS, sink=bench.records.append
+    )
+    call = asyncio.create_task(bench.ask())
+    await asyncio.sleep(0.1)
+    await other("x", due_ns=now_ns() + 300 * MS, of="turn 2")
+    assert await call == ("local", 188)  # from 138 on
+    assert now_ns() == 248 * MS

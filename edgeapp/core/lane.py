@@ -7,7 +7,8 @@ dies. A lock keeps order but promises nothing.
 So everything that runs has a slot: a start and a cost. Slots never overlap when they are made. A call that starts now
 takes the earliest gap; an offloaded call reserves the latest gap before its due time, as if the remote will fail; work
 that may be dropped (the newest frame of many) asks `fits` and goes elsewhere. When work ends early, whoever waits moves up
-if no promise is touched. A slot whose time has come starts as soon as the lane is idle, before anything unpromised.
+if no promise is touched. An engine may use a slot bite by bite: what is left of it stays promised until it is released. A
+slot whose time has come starts as soon as the lane is idle, before anything unpromised.
 
 What this does not do: preempt. Work that overruns its cost delays the next slot, and the records show it.
 """
@@ -42,10 +43,13 @@ class Slot:
     """How long it holds the lane, by its bound."""
 
     label: str = ""
-    """What ran in it; empty until it starts."""
+    """What ran in it first; empty until it starts."""
 
     started_ns: int | None = None
     """When it really started."""
+
+    held: bool = False
+    """Was it claimed, and not given back? Then what a bite leaves of it is kept for the next one."""
 
     turn: asyncio.Future[None] | None = field(default=None, repr=False)
     """Set while somebody waits to start in it."""
@@ -56,7 +60,7 @@ _claimed: ContextVar[Slot | None] = ContextVar("claimed", default=None)
 
 @contextmanager
 def claiming(slot: Slot | None) -> Iterator[None]:
-    """The first `Lane.run` inside this context starts in `slot`: how a stage hands its promise to an engine."""
+    """`Lane.run` inside this context starts in `slot`, bite after bite: how a stage hands its promise to an engine."""
     token = _claimed.set(slot)
     try:
         yield
@@ -119,12 +123,16 @@ class Lane:
     def reserve(self, start_ns: int, cost_ns: int) -> Slot:
         """Promise the lane from `start_ns` on. Use it with `claiming` and `run`, or give it back with `release`."""
         slot = Slot(start_ns, cost_ns)
+        self._insert(slot)
+        return slot
+
+    def _insert(self, slot: Slot) -> None:
         self._slots.append(slot)
         self._slots.sort(key=lambda each: each.start_ns)
-        return slot
 
     def release(self, slot: Slot) -> None:
         """The promise is not needed any more; idempotent, and nothing happens to work that waits in it or has started."""
+        slot.held = False
         if slot in self._slots and slot.turn is None:
             self._slots.remove(slot)
             self._advance()
@@ -139,7 +147,7 @@ class Lane:
         """
         slot = _claimed.get()
         if slot is not None and slot in self._slots and slot.turn is None:
-            _claimed.set(None)
+            slot.held = True
         else:
             cost_ns = cost_ns if cost_ns is not None else self.bound_ns(label)
             slot = self.reserve(self.earliest_ns(now_ns(), cost_ns), cost_ns)
@@ -184,8 +192,9 @@ class Lane:
         return all(now + slot.cost_ns <= other.start_ns for other in self._slots if other is not slot)
 
     def _start(self, slot: Slot, work: Callable[[], T], label: str) -> asyncio.Future[T]:
-        slot.label, slot.started_ns = label, now_ns()
-        started_ns = slot.started_ns
+        started_ns = now_ns()
+        if slot.started_ns is None:
+            slot.label, slot.started_ns = label, started_ns
         self._busy_until_ns = started_ns + slot.cost_ns
         job = asyncio.get_running_loop().run_in_executor(self._thread, work)
 
@@ -196,6 +205,10 @@ class Lane:
             self.longest_ns[label] = max(took_ns, self.longest_ns.get(label, 0))
             if not job.cancelled():
                 job.exception()  # an abandoned answer may be an error: nobody else will look at it
+            if slot.held:  # its owner has more to run, or will release it in a moment
+                slot.start_ns, slot.cost_ns = now_ns(), max(0, started_ns + slot.cost_ns - now_ns())
+                slot.turn = None
+                self._insert(slot)
             self._advance()
 
         job.add_done_callback(ended)
