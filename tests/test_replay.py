@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import repeat
 from math import inf
 from pathlib import Path
@@ -64,6 +64,8 @@ def test_policies_meet_the_same_calls_and_the_oracles_are_no_worse() -> None:
     assert knowing.misses <= min(each.misses for each in scores.values())
     assert knowing.remote_share >= max(each.remote_share for each in scores.values())
     assert best_fixed(list(scores.values())).policy == "local"
+    fewer_calls = replace(scores["remote"], calls=100, misses=2)
+    assert best_fixed([fewer_calls, replace(scores["local"], calls=400, misses=4)]).policy == "local"
     assert scores["local"].detect_s >= 0
     again = play(world, "edgeapp")
     assert (again.late_ns, again.side, again.why) == (

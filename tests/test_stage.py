@@ -164,6 +164,11 @@ async def test_a_bug_is_recorded_by_its_kind_and_not_by_its_words() -> None:
     with pytest.raises(KeyError):
         await bench.ask()
     assert bench.last.error == "KeyError"
+    bench = Bench([(10, "error")])
+    bench.stage.local = bug
+    with pytest.raises(ExceptionGroup):  # of the race's task group
+        await bench.ask()
+    assert bench.last.error == "KeyError"
 
 
 async def test_a_breaker_closes_although_a_smaller_model_answers_every_call() -> None:

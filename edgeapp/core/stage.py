@@ -154,7 +154,8 @@ class Stage(Generic[In, Out]):
             error = "cancelled"
             raise
         except Exception as bug:
-            error = type(bug).__name__  # its text may hold what a person said
+            kind = bug.exceptions[0] if isinstance(bug, ExceptionGroup) else bug  # of both sides of the race
+            error = type(kind).__name__  # its text may hold what a person said
             raise
         finally:
             self._sink(self._record(call, of, side, error))
