@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from concurrent.futures import Future
 from dataclasses import asdict, replace
 from itertools import repeat
@@ -197,3 +198,11 @@ def test_ctrl_c_ends_the_processes_of_the_bench_at_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         stopped()
     assert calls[0].done()
+
+
+def test_a_bench_that_could_not_draw_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = CliRunner().invoke(cli, ["bench", "offload", "--simulated", "--out", str(tmp_path)])
+    assert isinstance(done.exception, ConfigError)
+    assert "matplotlib" in str(done.exception)
+    assert "Simulated" not in done.output

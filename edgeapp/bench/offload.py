@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edgeapp.bench.measures import Score, best_fixed, oracle, score, upper_bound
+from edgeapp.bench.offload_plot import draw, ready
 from edgeapp.bench.simulate import Played, play
 from edgeapp.bench.worlds import CALIBRATION_RUNS, DUE_NS, LOCAL_MEDIAN_MS, RECIPES, Recipe, World, make_world
 from edgeapp.core.events import ConfigError
@@ -49,13 +50,14 @@ _SHOWN: Final = "5g-driving, outages"
 
 
 def bench_offload(*, quick: bool, calls: int | None, seed: int, traces: Sequence[Path], out: Path) -> int:
-    """Play, print, draw; 1 if a bar is missed, else 0. Raises ConfigError for a trace that is none."""
+    """Play, print, draw; 1 if a bar is missed, else 0. Raises ConfigError for a trace that is none, or without matplotlib."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 170)
     try:
         out.mkdir(parents=True, exist_ok=True)
         (out / _RESULT).touch()  # now, and not when everything was played
     except OSError as error:
         raise ConfigError(f"cannot write to {out}: {error.strerror}; give another folder with --out") from error
+    ready()
     recorded = [Recipe(f"trace {path.stem}", load_trace(path)) for path in traces]
     recorded += [replace(each, name=f"{each.name}, outages", outages=True) for each in recorded]
     recipes = [*[each for each in RECIPES if not quick or each.name in _QUICK], *recorded]
@@ -76,8 +78,6 @@ def bench_offload(*, quick: bool, calls: int | None, seed: int, traces: Sequence
         show(console, f"{world.name} (local bound {world.bound_ns / 1e6:.0f} ms)", found)
         scores += found
         if recipe.name == _SHOWN or (recipe is recipes[-1] and _SHOWN not in played):
-            from edgeapp.bench.offload_plot import draw
-
             console.print(f"drawn: {draw(world, runs, out)}")
     healthy = {recipe.name for recipe in recipes if recipe.healthy}
     bars = _bars(scores, {name: _prefix(runs) for name, runs in played.items()}, healthy)

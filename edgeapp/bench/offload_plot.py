@@ -28,13 +28,18 @@ _OUTAGE_S: Final = 20.0  # the outage nearest to this length is shown
 _TOP_MS: Final = 420.0
 
 
-def draw(world: World, runs: Mapping[str, Played], out: Path) -> Path:
-    """Write `offload.png` into the folder `out`. Raises ConfigError if matplotlib is missing."""
+def ready() -> None:
+    """Raise ConfigError if matplotlib is missing: ask before hours are spent on what is to be drawn."""
     try:
         import matplotlib as mpl
     except ImportError as error:
         raise ConfigError("pictures need the package matplotlib: pip install 'edgeapp[plots]'") from error
     mpl.use("Agg")
+
+
+def draw(world: World, runs: Mapping[str, Played], out: Path) -> Path:
+    """Write `offload.png` into the folder `out`. Raises ConfigError if matplotlib is missing."""
+    ready()
     from matplotlib import pyplot as plt
 
     figure, (tails, link, decisions) = plt.subplots(
