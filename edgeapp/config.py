@@ -157,13 +157,15 @@ class Vision(Section, frozen=True):
     detect: Stage = Stage(engine="detect_yolo", options={"model": "qc-yolo11n"})
     rule: Rule = Rule(
         defect_scores={
-            "scratch": 0.22,
-            "dent": 0.24,
-            "stain": 0.12,
-            "missing_hole": 0.2,
-            "burr": 0.12,
-            "crack": 0.12,
-        }
+            "scratch": 0.2,
+            "dent": 0.08,
+            "stain": 0.07,
+            "missing_hole": 0.11,
+            "burr": 0.1,
+            "crack": 0.165,
+        },
+        doubt_from_score=0.03,
+        doubt_below_score=0.3,
     )
     """If nothing is written, the bundled detector's own scores, chosen on its validation set (its card)."""
 

@@ -201,7 +201,8 @@ def on_part(best: Candidates, box: Box) -> Detections:
     centres = (best.boxes[:, :2] + best.boxes[:, 2:]) / 2
     on = (centres >= (left - 8, top - 8)).all(axis=1) & (centres <= (right + 8, bottom + 8)).all(axis=1)
     rows = zip(best.boxes[on].tolist(), best.classes[on].tolist(), best.scores[on].tolist(), strict=True)
-    return Detections(1, tuple(Found(*corners, CLASS_NAMES[number], score) for corners, number, score in rows), "")
+    boxes = (Found(x0, y0, x1, y1, CLASS_NAMES[number], score) for (x0, y0, x1, y1), number, score in rows)
+    return Detections(1, tuple(boxes), "")
 
 
 def best_scores(seen: Detections) -> dict[str, float]:

@@ -176,14 +176,14 @@ def choose(parts: Sequence[Part], names: Sequence[str]) -> dict[str, float]:
     bad = np.array([part.defective for part in parts], np.bool_)
     unseen = np.array([part.score < PART_SCORE for part in parts], np.bool_)
 
-    def rank(least: Sequence[float]) -> tuple[float, float]:
+    def rank(least: list[float]) -> tuple[float, float]:
         fails = unseen | (scores >= np.asarray(least)).any(axis=1)
         caught = int((fails & bad).sum())
         recall, precision = caught / max(int(bad.sum()), 1), caught / max(int(fails.sum()), 1)
         short = min(precision - PRECISION_AIM, 0.0)
         return (recall if short == 0 else short, precision)
 
-    best = list(max(([common] * len(names) for common in GRID), key=rank))
+    best = max([[common] * len(names) for common in GRID], key=rank)
     for _ in range(3):
         for place in range(len(names)):
             ranked = [rank([*best[:place], value, *best[place + 1 :]]) for value in GRID]
