@@ -66,7 +66,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     phone_loop: float = 1e-5
     """The probability of each phone of the loop beside the grammar: a larger one refuses more; 0 accepts everything."""
 
-    noisy_phone_loop: float = 1e-8
+    noisy_phone_loop: float = 1e-10
     """The same in strong noise; in weaker noise it is their geometric mean."""
 
     noisy_below_db: float = 28.0
