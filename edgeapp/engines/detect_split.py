@@ -56,6 +56,11 @@ class Split:
         self._cut = rest.get_inputs()[0]
 
     @property
+    def size_px(self) -> int:
+        """The longer side of the network's input."""
+        return int(max(self._height, self._width))
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the features: (channels, height, width)."""
         return tuple(self._cut.shape[1:])
