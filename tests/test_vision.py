@@ -223,11 +223,9 @@ def test_the_looks_together_give_each_thing_its_mean_score() -> None:
     there, almost, elsewhere = Box(*SCRATCH), Box(21, 21, 41, 41, "scratch", 0.2), Box(60, 60, 80, 80, "scratch", 0.4)
     dent = replace(there, label="dent", score=0.8)
     looks = [Detections(1, boxes, "m") for boxes in ((dent, there, almost), (elsewhere, almost), (), (there,))]
-    assert [(box.label, box.left, box.score) for box in together(looks).boxes] == [
-        ("scratch", 20, pytest.approx((0.6 + 0.2 + 0 + 0.6) / 4)),
-        ("dent", 20, pytest.approx(0.2)),
-        ("scratch", 60, pytest.approx(0.1)),
-    ]
+    boxes = together(looks).boxes
+    assert [(box.label, box.left) for box in boxes] == [("scratch", 20), ("dent", 20), ("scratch", 60)]
+    assert [box.score for box in boxes] == pytest.approx([(0.6 + 0.2 + 0 + 0.6) / 4, 0.2, 0.1])
 
 
 async def test_a_part_in_doubt_is_looked_at_mirrored_and_all_looks_decide() -> None:
