@@ -94,6 +94,20 @@ async def test_parts_are_judged_as_they_come() -> None:
     assert [(each.decided_ns - each.at_ns) / MS for each in verdicts] == [30, 30, 30]
 
 
+async def test_each_part_is_announced_before_it_is_looked_at() -> None:
+    told: list[str] = []
+
+    async def look(frame: CameraFrame, /, *, due_ns: int, of: str) -> Detections:
+        told.append(of)
+        return Detections(frame.number, (Box(*WASHER),), "m")
+
+    inspection = Inspection(
+        look, RULE, due_after_ns=200 * MS, sink=lambda _: None, on_part=lambda: told.append("a part comes")
+    )
+    await inspection.inspect(_frame(1, 0))
+    assert told == ["a part comes", f"{_frame(1, 0).source} 1"]
+
+
 async def test_a_detector_that_is_late_is_not_waited_for() -> None:
     (verdict,) = await _line(_script(takes_ms=500), 0)
     assert verdict.outcome is Outcome.NOT_INSPECTED

@@ -31,7 +31,8 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     local: Any = stage.local
     detect = SplitDetector(local.stem, stage) if split else stage
     settle()
-    return Inspection(detect, rule_of(vision.rule), due_after_ns=round(vision.budget_ms * MS), sink=parts.sink)
+    due_after_ns = round(vision.budget_ms * MS)
+    return Inspection(detect, rule_of(vision.rule), due_after_ns=due_after_ns, sink=parts.sink, on_part=stage.probe)
 
 
 def rule_of(rule: settings.Rule) -> InspectionRule:

@@ -29,15 +29,26 @@ class Look(Protocol):
 class Inspection:
     """One camera's verdicts. Lives on one loop."""
 
-    def __init__(self, detect: Look, rule: InspectionRule, *, due_after_ns: int, sink: Sink) -> None:
-        """`due_after_ns` counts from the sensor's timestamp."""
+    def __init__(
+        self,
+        detect: Look,
+        rule: InspectionRule,
+        *,
+        due_after_ns: int,
+        sink: Sink,
+        on_part: Callable[[], None] | None = None,
+    ) -> None:
+        """`due_after_ns` counts from the sensor's timestamp; `on_part` is called when a part comes, before it is looked at."""
         self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
+        self._on_part = on_part
         self._in_flight = 0
         self._last_at_ns: int | None = None
 
     async def inspect(self, frame: CameraFrame) -> Verdict:
         """Judge one frame. Returns by the due time and never raises for a model's failure."""
         due_ns = frame.at_ns + self._due_after_ns
+        if self._on_part:
+            self._on_part()
         advanced = self._last_at_ns is None or frame.at_ns > self._last_at_ns
         self._last_at_ns = max(frame.at_ns, self._last_at_ns or frame.at_ns)
         seen: Detections | None = None
