@@ -140,6 +140,16 @@ class CameraFrame:
     timestamp_kind: TimestampKind
     """How far `at_ns` can be trusted."""
 
+    def bgr(self) -> NDArray[np.uint8]:
+        """The pixels, if a detector can look at them. Raises BackendError."""
+        pixels = self.pixels
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != "uint8" or not pixels.size:
+            raise BackendError(
+                f"the detector looks at uint8 BGR pictures, height x width x 3; "
+                f"frame {self.number} of {self.source} is {pixels.dtype} {pixels.shape}"
+            )
+        return pixels
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:

@@ -76,12 +76,7 @@ class Split:
 
     def begin(self, frame: CameraFrame) -> Features:
         """The stem in this thread. Raises BackendError."""
-        pixels = frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise BackendError(
-                f"the detector looks at uint8 BGR pictures, height x width x 3; "
-                f"frame {frame.number} of {frame.source} is {pixels.dtype} {pixels.shape}"
-            )
+        pixels = frame.bgr()
         try:
             values = self._stem.run(None, {self._input: self._letterbox(pixels)})[0][0]
         except Exception as error:

@@ -315,12 +315,7 @@ class Detector:
 
     def look(self, frame: CameraFrame) -> Detections:
         """Look at a frame in this thread; one at a time. Raises BackendError."""
-        pixels = frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise BackendError(
-                f"the detector looks at uint8 BGR pictures, height x width x 3; "
-                f"frame {frame.number} of {frame.source} is {pixels.dtype} {pixels.shape}"
-            )
+        pixels = frame.bgr()
         try:
             image, place = self._letterbox(pixels)
             found = self._network(image, self._options.confidence)

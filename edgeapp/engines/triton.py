@@ -529,12 +529,7 @@ class Detector(_Client):
 
     async def __call__(self, frame: CameraFrame) -> Detections:
         """Look at a frame there. The pixels are only read, on the wire's thread. Raises BackendError."""
-        pixels = frame.pixels
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise BackendError(
-                f"the detector looks at uint8 BGR pictures, height x width x 3; "
-                f"frame {frame.number} of {frame.source} is {pixels.dtype} {pixels.shape}"
-            )
+        pixels = frame.bgr()
         answer = await self.ask(partial(_picture, pixels, self.options.jpeg_quality), _SEEN)
         return _detections(answer, frame.number, pixels.shape[1], pixels.shape[0], self)
 
