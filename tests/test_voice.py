@@ -19,12 +19,17 @@ from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Backend, Stage
 from edgeapp.core.stream import Stream
 from edgeapp.engines import fake
+from edgeapp.voice.answering import Answering
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, speakable
-from edgeapp.voice.conversation import Conversation, Manners, _Reply
+from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, EndpointRule, Speaking
+from edgeapp.voice.openers import Openers
+from edgeapp.voice.speculation import Speculation, SpeculationRule
+from edgeapp.voice.turn import Turn
 
 QUESTION = ((320, False), (640, True))
 LONG_SILENCE = ((4_000, False),)
+CANNOT = "I am sorry, I cannot answer right now."
 
 
 class Talk:
@@ -42,6 +47,7 @@ class Talk:
         tts: fake.Options | None = None,
         manners: Manners = Manners(log_text=True),
         llm_remote: Backend[Prompt, Stream[str]] | None = None,
+        guesses: bool = True,
     ) -> list[TurnRecord]:
         async with AsyncExitStack() as stack:
 
@@ -56,17 +62,25 @@ class Talk:
                 there = {"remote": llm_remote, "link": link} if name == "llm" and llm_remote else {}
                 return Stage(name, pair[0], pair[1], local_prior_ns=20 * MS, sink=self.records.append, **there)  # type: ignore[arg-type]
 
+            model = stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",))))
+            speaks = await engine(tts or fake.Options(kind="tts"))
+            openers = Openers()
+            await openers.render(
+                await stack.enter_async_context(fake.load(fake.Options(kind="tts", takes_ms=0), speaks[1])),
+                also=(CANNOT,),
+            )
             hears = await engine(stt or fake.Options(kind="stt", texts=("where is the hammer",)))
             self.conversation = Conversation(
                 vad=(await engine(fake.Options(kind="vad", takes_ms=0)))[0],  # type: ignore[arg-type]
                 stt=stage("stt", hears),
-                llm=stage("llm", await engine(llm or fake.Options(kind="llm", texts=("it is there, on the left.",)))),
-                tts=stage("tts", await engine(tts or fake.Options(kind="tts"))),
-                system=lambda question, before: f"facts for {question}",
+                answer=Answering(model, lambda question, before: f"facts for {question}").answer,
+                tts=stage("tts", speaks),
                 budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
                 sink=self.records.append,
                 hear=hears[0].hear,  # type: ignore[attr-defined]
                 manners=manners,
+                openers=openers,
+                speculation=Speculation(SpeculationRule(enabled=guesses)),
             )
             await self.conversation.listen(microphone(*segments), self.mouth)
         return [each for each in self.records if isinstance(each, TurnRecord)]
@@ -81,14 +95,29 @@ class Talk:
         ]
 
 
-async def test_a_turn_to_the_millisecond() -> None:
+async def test_a_reply_is_staged_while_the_person_speaks_and_played_when_the_turn_is_over() -> None:
     talk = Talk()
     (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE)
+    assert talk.story == [
+        "llm 608 due 788 first 613",  # the words have stood for 256 ms
+        "tts 628 due 808 first 633",
+        "tts 648 due 1368 first 653",
+        "stt 1024 due 1080 first 1029",  # the turn is over: are they still the same words?
+    ]
+    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
+    assert (turn.candidate_ns, turn.staged_ns, turn.first_audible_ns) == (608 * MS, 633 * MS, 1029 * MS)
+    assert (turn.outcome, turn.heard, turn.said) == ("answered", "where is the hammer", "it is there, on the left.")
+    assert (turn.foreseen, turn.candidates, turn.wasted_ns, turn.opener) == (True, 1, 0, False)
+
+
+async def test_a_turn_that_nobody_foresaw_to_the_millisecond() -> None:
+    talk = Talk()
+    (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE, guesses=False)
     assert talk.story == [
         "stt 1024 due 1080 first 1029",
         "llm 1029 due 1140 first 1034",
         "tts 1049 due 1160 first 1054",  # the first clause is whole when the next word has come
-        "tts 1564 due 1774 first 1569",  # asked when the last of the first is audible, due when it runs out
+        "tts 1069 due 1774 first 1074",  # asked when its words are there, due when the first runs out
     ]
     assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
     assert turn.first_audible_ns == 1054 * MS
@@ -110,11 +139,11 @@ async def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
 async def test_speaking_over_the_reply_ends_it_and_history_holds_what_was_heard() -> None:
     talk = Talk()
     first, second = await talk.hold(*QUESTION, (480, False), (640, True), (6_000, False))
-    # Speech begins at 1440; its third frame ends at 1536 and cuts the reply that began at 1054.
+    # Speech begins at 1440; its second frame, which ends at 1504, has words and cuts the reply that began at 1029.
     assert (first.outcome, second.outcome) == ("interrupted", "answered")
-    assert talk.mouth.log[0] == (1054.0, 1536.0)
-    assert first.said == "it is"  # 482 of 720 ms of the first clause
-    assert talk.conversation.history[0] == ("where is the hammer", "it is")
+    assert talk.mouth.log[0] == (1029.0, 1504.0)
+    assert first.said == "it"  # 475 of 720 ms of the first clause
+    assert talk.conversation.history[0] == ("where is the hammer", "it")
 
 
 async def test_with_barge_in_off_speech_over_the_reply_is_not_heard() -> None:
@@ -155,9 +184,9 @@ async def test_a_voice_that_fails_leaves_a_record_and_the_next_turn_works() -> N
     assert turns[1].said == "I am sorry, I cannot answer right now."
 
 
-async def test_a_voice_that_is_dead_leaves_a_record() -> None:
+async def test_a_voice_that_has_died_still_admits_it_in_words_rendered_at_the_start() -> None:
     (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=1))
-    assert (turn.outcome, turn.first_audible_ns) == ("failed", None)
+    assert (turn.outcome, turn.said, turn.first_audible_ns) == ("failed", CANNOT, 1029 * MS)
 
 
 async def test_a_recogniser_that_fails_is_admitted() -> None:
@@ -200,8 +229,10 @@ async def test_a_detector_of_speech_that_goes_on_failing_is_said(monkeypatch: py
 
 
 async def test_a_sound_too_short_to_interrupt_does_not_end_the_reply() -> None:
-    (turn,) = await Talk().hold(*QUESTION, (480, False), (64, True), (6_000, False))
+    talk, stt = Talk(), fake.Options(kind="stt", texts=("where is the hammer",), word_ms=100)
+    (turn,) = await talk.hold(*QUESTION, (480, False), (64, True), (6_000, False), stt=stt)
     assert turn.outcome == "answered"
+    assert talk.mouth.ducks == [(1504.0, 0.25), (1536.0, 1.0)]
 
 
 async def test_words_that_the_end_of_the_recording_cuts_off_are_answered() -> None:
@@ -209,10 +240,10 @@ async def test_words_that_the_end_of_the_recording_cuts_off_are_answered() -> No
     assert (turn.outcome, turn.heard) == ("answered", "where is the hammer")
 
 
-def test_a_clause_without_sound_was_not_heard() -> None:
-    reply = _Reply(Utterance(1, np.zeros(1, np.int16), 0), 0, 0)
-    reply.clauses = [("it is there,", 600 * MS), ("(sic)", 0)]
-    assert [reply.heard(ms * MS) for ms in (0, 300, 600)] == ["", "it", "it is there,"]
+async def test_a_clause_without_sound_was_not_heard() -> None:
+    turn = Turn(Utterance(1, np.zeros(1, np.int16), 0), 0, 0, Mouth(), Openers(), str, CANNOT)
+    turn.spoken = [("it is there,", 600 * MS), ("(sic)", 0)]
+    assert [turn.heard(ms * MS) for ms in (0, 300, 600)] == ["", "it", "it is there,"]
 
 
 @pytest.mark.parametrize("breaks", ["stalls", "fails"])

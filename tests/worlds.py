@@ -90,6 +90,7 @@ class Mouth:
         self._before_ns = 0  # played before the clips under way
         self._clips: list[tuple[int, int]] = []  # (starts, ends), on the clock
         self.log: list[tuple[float, float]] = []
+        self.ducks: list[tuple[float, float]] = []  # when, and to which gain
 
     @property
     def played_ns(self) -> int:
@@ -108,6 +109,9 @@ class Mouth:
         self.log += [(start / MS, min(end, now) / MS) for start, end in self._clips if start < now]
         self._before_ns, self._clips = self.played_ns, []
         return self._before_ns
+
+    def duck(self, gain: float) -> None:
+        self.ducks.append((now_ns() / MS, gain))
 
     async def drained(self) -> int:
         for _, end in tuple(self._clips):

@@ -11,10 +11,13 @@ from edgeapp import config as settings
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk
+from edgeapp.observe.throttle import Throttle
+from edgeapp.voice.answering import Answering
 from edgeapp.voice.content import Content, facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import EndpointRule
 from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.openers import Openers
 from edgeapp.voice.relevance import relevant
 from edgeapp.voice.speaker import Speaker
 
@@ -70,13 +73,17 @@ async def open_conversation(
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))
+    tts = await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text))
+    manners = Manners(barge_in=voice.barge_in, history_turns=voice.history_turns, log_text=config.records.log_text)
+    answering = Answering(llm, facts_of, max_tokens=voice.max_tokens)
+    openers = Openers()
+    await openers.render(tts.local, also=(manners.cannot_answer,))
     endpoint = voice.endpoint
     conversation = Conversation(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
-        llm=llm,
-        tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
-        system=facts_of,
+        answer=answering.answer,
+        tts=tts,
         budget=budget,
         sink=parts.sink,
         hear=getattr(stt.local, "hear", None),
@@ -89,12 +96,9 @@ async def open_conversation(
             threshold=endpoint.threshold,
             stop_threshold=endpoint.stop_threshold,
         ),
-        manners=Manners(
-            barge_in=voice.barge_in,
-            history_turns=voice.history_turns,
-            max_tokens=voice.max_tokens,
-            log_text=config.records.log_text,
-        ),
+        manners=manners,
+        openers=openers,
+        throttled=Throttle(),
     )
     settle()
     return conversation

@@ -33,6 +33,7 @@ from edgeapp.core.stream import Stream
 from edgeapp.engines import fake, llm_ctranslate2, triton
 from edgeapp.models.store import path_of
 from edgeapp.near_edge.serve import Server
+from edgeapp.voice.answering import Answering
 from edgeapp.voice.content import facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.endpoint import FRAME_SAMPLES
@@ -192,9 +193,11 @@ async def _converse(here: Any, lane: Lane, url: str, prompt: Prompt) -> tuple[st
         conversation = Conversation(
             vad=(await scripted("vad"))[0],
             stt=stage("stt", *ear),
-            llm=stage("llm", here, lane, remote=remote, link=Link("edge"), placer=POLICIES["remote"], policy="remote"),
+            answer=Answering(
+                stage("llm", here, lane, remote=remote, link=Link("edge"), placer=POLICIES["remote"], policy="remote"),
+                lambda *_: prompt.system,
+            ).answer,
             tts=stage("tts", *await scripted("tts")),
-            system=lambda *_: prompt.system,
             budget=Budget(_BUDGET_MS * MS, {"stt": 10 * MS, "llm": (_BUDGET_MS - 100) * MS, "tts": 20 * MS}),
             sink=records.append,
             hear=ear[0].hear,

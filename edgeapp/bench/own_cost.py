@@ -22,6 +22,7 @@ from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
+from edgeapp.voice.answering import Answering
 from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import FRAME_SAMPLES
 
@@ -42,6 +43,9 @@ class Mute:
     def cut(self) -> int:
         """Nothing is queued."""
         return self.played_ns
+
+    def duck(self, gain: float) -> None:
+        """Nobody listens."""
 
     async def drained(self) -> int:
         """Nothing is queued."""
@@ -89,12 +93,12 @@ async def own_costs_ms(*, turns: int) -> list[float]:
 
         vad = await engine("vad")
         stt = await engine("stt")
+        llm = stage("llm", await engine("llm", texts=("there.",)))
         conversation = Conversation(
             vad=vad[0],
             stt=stage("stt", stt),
-            llm=stage("llm", await engine("llm", texts=("there.",))),
+            answer=Answering(llm, lambda question, _: f"facts for {question}").answer,
             tts=stage("tts", await engine("tts")),
-            system=lambda question, _: f"facts for {question}",
             budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
             sink=sink,
             hear=stt[0].hear,

@@ -82,7 +82,7 @@ class TurnRecord:
 
     ended_ns: int
     outcome: str
-    """`answered`, `not understood`, `interrupted` or `failed`."""
+    """`answered`, `not understood`, `interrupted`, `rolled back` (the person went on speaking) or `failed`."""
 
     heard_words: int
     heard: str = ""
@@ -92,6 +92,27 @@ class TurnRecord:
     """What was played; empty unless the configuration logs text."""
 
     error: str = ""
+
+    first_reply_ns: int | None = None
+    """When the first sample of the reply itself left the speaker; an opener may have been audible before."""
+
+    opener: bool = False
+    """Was an opener played because the reply was not there in time?"""
+
+    foreseen: bool = False
+    """Was the reply that was played begun before the turn was over?"""
+
+    candidates: int = 0
+    """How many replies were begun before the turn was over."""
+
+    candidate_ns: int | None = None
+    """When the reply that was played was begun."""
+
+    staged_ns: int | None = None
+    """When its first audible sample was in hand."""
+
+    wasted_ns: int = 0
+    """What replies that were begun and thrown away cost, at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,9 @@ class VirtualSpeaker:
         self._cut = asyncio.Event()
         return max(played_ns, self._played_ns)
 
+    def duck(self, gain: float) -> None:
+        """A stub."""
+
     async def drained(self) -> int:
         """Return `played_ns` when everything queued has been heard."""
         while self._free_ns > now_ns():

@@ -49,6 +49,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     complete: bool = True
     """Does the fake recogniser take what it hears for finished sentences?"""
 
+    word_ms: float = 0.0
+    """How much loud sound brings out each word of a text; 0 knows the whole text from the first samples on."""
+
+    sentences: tuple[str, ...] = ()
+    """Beginnings of the texts that are finished sentences too."""
+
     boxes: tuple[tuple[tuple[float, float, float, float, str, float], ...], ...] = ()
     """What is detected, by frame number: left, top, right, bottom, label, score."""
 
@@ -109,20 +115,40 @@ class FakeVad(_Script):
 
 
 class FakeStt(_Script):
-    """Hears the script's texts, one an utterance."""
+    """Hears the script's texts, one an utterance, word by word."""
+
+    def __init__(self, options: Options, lane: Lane) -> None:
+        super().__init__(options, lane)
+        self._number = 0
+        self._loud_ms = 0.0
 
     async def hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
-        """The whole text is there from the first samples on."""
-        del samples
-        return Transcript(self._text(number), self.options.complete)
+        """The words that the sound so far brings out; another number than the last begins a new utterance."""
+        if number != self._number:
+            self._number, self._loud_ms = number, 0.0
+        self._loud_ms += self._loud(samples)
+        return self._words(number, self._loud_ms)
 
     async def __call__(self, utterance: Utterance, /) -> Transcript:
         self.count()
-        heard: Transcript = await self.bite(lambda: Transcript(self._text(utterance.number), self.options.complete))
+        loud_ms = self._loud(utterance.samples)
+        heard: Transcript = await self.bite(partial(self._words, utterance.number, loud_ms))
         return heard
 
-    def _text(self, number: int) -> str:
-        return self.options.texts[(number - 1) % len(self.options.texts)]
+    def _loud(self, samples: NDArray[np.int16]) -> float:
+        """How many milliseconds of it are loud, 16 at a time."""
+        grain = SAMPLE_RATE_HZ * 16 // 1000
+        whole = samples[: len(samples) // grain * grain].astype(np.float32).reshape(-1, grain)
+        return (
+            16.0 * int((np.sqrt(np.mean(whole**2, axis=1)) >= self.options.speech_level).sum()) if len(whole) else 0.0
+        )
+
+    def _words(self, number: int, loud_ms: float) -> Transcript:
+        text = self.options.texts[(number - 1) % len(self.options.texts)]
+        if self.options.word_ms:
+            text = " ".join(text.split()[: int(loud_ms // self.options.word_ms)])
+        whole = text in self.options.texts or text in self.options.sentences
+        return Transcript(text, self.options.complete and whole)
 
 
 class FakeLlm(_Script):

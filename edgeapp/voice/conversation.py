@@ -1,28 +1,33 @@
-"""One conversation: listen, answer, stop answering when spoken over.
+"""One conversation: listen, prepare the answer while the person speaks, play it the moment the turn is over.
 
-The straight path: endpoint -> words -> reply, clause by clause -> voice -> loudspeaker, each step a `Stage` with its due
-time. A turn is a task; barge-in is `task.cancel()`. The history holds only what was heard.
+The straight path: frames -> endpoint -> a turn candidate (words -> reply -> voice, staged) -> commit -> loudspeaker. A
+turn is a task; barge-in is `task.cancel()`. A person who goes on right after a commit takes it back: the voice stops, and
+both halves become one turn. The history holds only what was heard.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from edgeapp.core.budget import Budget
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, DeviceError, Prompt, Speech, Transcript, Utterance
+from edgeapp.core.events import MS, AudioChunk, BackendError, Clause, DeviceError, Speech, Transcript, Utterance
 from edgeapp.core.placement import Why
 from edgeapp.core.record import Record, Sink, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
-from edgeapp.voice.clauses import clauses
+from edgeapp.voice.candidate import Answer, Candidate
 from edgeapp.voice.endpoint import FRAME_NS, Endpointer, EndpointRule, Framer, Speaking
-from edgeapp.voice.speaker import Speaker, onset
+from edgeapp.voice.guesses import Guesses
+from edgeapp.voice.interruption import Act, Interruption, InterruptionRule, is_echo
+from edgeapp.voice.openers import Openers
+from edgeapp.voice.speaker import Speaker
+from edgeapp.voice.speculation import Speculation
+from edgeapp.voice.turn import Turn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _DEAF_FRAMES_MAX: Final = 32  # about a second without a voice activity detector
+_GUESS_UNFINISHED_NS: Final = 160 * MS  # of silence after words that form no sentence: then they are guessed to be all
 
 
 class VoiceActivity(Protocol):
@@ -49,44 +55,34 @@ Hear = Callable[[int, "NDArray[np.int16]"], Awaitable[Transcript]]
 class Manners:
     """How the device behaves in a conversation."""
 
-    not_understood: str = "I am sorry, I did not catch that."
     cannot_answer: str = "I am sorry, I cannot answer right now."
     barge_in: bool = True
     """May a person interrupt? Without echo cancellation and with an open loudspeaker: no."""
 
-    barge_in_after_ns: int = 96 * MS
-    """Shorter sounds do not interrupt."""
+    rollback_ns: int = 400 * MS
+    """Who goes on speaking so soon after a commit had not finished."""
 
     history_turns: int = 4
-    max_tokens: int = 64
     log_text: bool = False
     """May the words of a turn stand in its record?"""
 
 
 @dataclass(slots=True)
-class _Reply:
-    """What happened in one turn so far."""
+class _Told:
+    """What a committed turn is answered with."""
 
-    utterance: Utterance
-    committed_ns: int
-    played_before_ns: int
-    transcript: str = ""
-    first_audible_ns: int | None = None
-    runs_out_ns: int = 0
-    clauses: list[tuple[str, int]] = field(default_factory=list)  # text and sound; bounded by REPLY_CHARS_MAX
+    candidate: Candidate | None = None
+    foreseen: bool = False
+    """Was it begun before the turn was over?"""
 
-    def heard(self, played_ns: int) -> str:
-        """The words whose sound was played; of a clause that was cut, the share that was."""
-        words: list[str] = []
-        left_ns = max(0, played_ns - self.played_before_ns)
-        for text, sound_ns in self.clauses:
-            each = text.split() if sound_ns else []  # a voice has no sound for some texts
-            if left_ns < sound_ns:
-                words += each[: len(each) * left_ns // sound_ns]
-                break
-            words += each
-            left_ns -= sound_ns
-        return " ".join(words)
+    begun: int = 0
+    wasted_ns: int = 0
+
+    @property
+    def words(self) -> str:
+        """What was understood."""
+        transcript = self.candidate.transcript if self.candidate is not None else None
+        return transcript.text if transcript is not None else ""
 
 
 class Conversation:
@@ -97,30 +93,45 @@ class Conversation:
         *,
         vad: VoiceActivity,
         stt: Stage[Utterance, Transcript],
-        llm: Stage[Prompt, Stream[str]],
+        answer: Answer,
         tts: Stage[Clause, Stream[Speech]],
-        system: Callable[[str, str], str],
         budget: Budget,
         sink: Sink,
         hear: Hear | None = None,
         rule: EndpointRule = EndpointRule(),
         manners: Manners = Manners(),
+        interruption: InterruptionRule = InterruptionRule(),
+        openers: Openers | None = None,
+        intent: Callable[[str], str] = lambda _: "other",
+        speculation: Speculation | None = None,
+        throttled: Callable[[], bool] = lambda: False,
+        wake_up: Callable[[tuple[tuple[str, str], ...]], None] = lambda _: None,
     ) -> None:
-        """`system` gives the facts to read for a question after the last exchange; `hear` is the recogniser's own, if it listens along."""
-        self._vad, self._stt, self._llm, self._tts = vad, stt, llm, tts
-        self._system, self._budget, self._sink = system, budget, sink
-        self._hear, self._manners = hear, manners
+        """`answer` says what to say; `hear` is the recogniser's own, if it listens along; `intent` chooses openers.
+
+        `wake_up` is called with the history when somebody begins to speak, `throttled` before a reply is prepared.
+        """
+        self._vad, self._stt, self._answer_with, self._tts = vad, stt, answer, tts
+        self._budget, self._sink, self._hear, self._manners = budget, sink, hear, manners
         self._endpointer, self._framer = Endpointer(rule), Framer()
+        self._interruption_rule, self._interruption = interruption, Interruption(interruption)
+        self._openers, self._intent = openers or Openers(), intent
+        self._throttled, self._wake_up = throttled, wake_up
+        self.speculation = speculation or Speculation()
+        self._guesses = Guesses(self._begin, self.speculation)
         self._partial = Transcript("", complete=False)
+        self._speech = False
+        self._resuming = False  # did the speech under way begin so soon after a commit that it may belong to it?
         self._deaf_frames = 0
-        self._turn: asyncio.Task[None] | None = None
+        self._turn: Turn | None = None
+        self._task: asyncio.Task[None] | None = None
         self._speaker: Speaker
         self.history: deque[tuple[str, str]] = deque(maxlen=manners.history_turns)
 
     @property
     def busy(self) -> bool:
         """Is a turn being answered?"""
-        return self._turn is not None and not self._turn.done()
+        return self._task is not None and not self._task.done()
 
     async def listen(self, heard: AsyncIterable[AudioChunk], speaker: Speaker) -> None:
         """Take the microphone's audio until it ends, answer through `speaker`, then let the last reply finish.
@@ -136,37 +147,135 @@ class Conversation:
                     self._forget_finished_turn()
             if isinstance(unended := self._endpointer.finish(), Utterance):
                 await self._commit(unended)
-            if self._turn is not None:
-                await asyncio.wait([self._turn])
+            if self._task is not None:
+                await asyncio.wait([self._task])
                 self._forget_finished_turn()
         finally:
             await self._interrupt()
+            await self._guesses.drop()
 
     async def _take(self, frame: AudioChunk) -> None:
         if self.busy and not self._manners.barge_in:
             return
         if self._endpointer.heard:
             await self._listen_along((frame,))
-        speech_ns = self._endpointer.speech_ns
-        event = self._endpointer.feed(frame, await self._speech(frame), self._partial)
+        probability = await self._probability(frame)
+        event = self._endpointer.feed(frame, probability, self._words())
         if event is Speaking.STARTED:
-            self._partial = Transcript("", complete=False)
-            for stage in (self._stt, self._llm, self._tts):
-                stage.probe()  # while the person speaks no due time runs
-            await self._listen_along(self._endpointer.heard)
+            await self._somebody_speaks()
         if isinstance(event, Utterance):
-            if not self.busy or speech_ns >= self._manners.barge_in_after_ns:
-                await self._commit(event)
+            await self._ended(event)
+        elif self.busy:
+            await self._spoken_over(frame, event)
+        elif event is Speaking.GOES_ON:
+            self._guess()
+        elif event is Speaking.NOISE:
+            await self._guesses.drop()
+
+    async def _somebody_speaks(self) -> None:
+        """While the person speaks no due time runs: wake what may be needed, and listen along."""
+        self._partial = Transcript("", complete=False)
+        turn = self._turn
+        self._resuming = turn is not None and now_ns() - turn.committed_ns <= self._manners.rollback_ns
+        rule = self._interruption_rule
+        if self._resuming:  # that they go on is likelier now than that they cough
+            rule = replace(rule, stop_after_ns=min(rule.stop_after_ns, rule.duck_after_ns + FRAME_NS))
+        self._interruption = Interruption(rule)
+        self._guesses.new_turn()
+        for stage in (self._stt, self._tts):
+            stage.probe()
+        self._wake_up(tuple(self.history))
+        await self._listen_along(self._endpointer.heard)
+
+    def _words(self) -> Transcript:
+        """The words so far: the recogniser's that listens along, or those of the candidate that heard all of this voice."""
+        if self._hear is not None:
+            return self._partial
+        running = self._guesses.running
+        if running is None or running.transcript is None:
+            return Transcript("", complete=False)
+        return running.transcript if running.utterance.ended_ns == self._endpointer.last_voiced_ns else self._partial
+
+    def _guess(self) -> None:
+        """Prepare the reply to what was said so far, if that may be all of it."""
+        silent_frames = self._endpointer.silent_frames
+        if self._hear is None:
+            likely = silent_frames == 1
+        elif self._partial.complete:
+            likely = silent_frames > 0 or self._endpointer.stable_ns >= self._endpointer.rule.stable_ns
+        else:
+            likely = silent_frames * FRAME_NS == _GUESS_UNFINISHED_NS
+        if self._endpointer.speech_ns < 2 * FRAME_NS:  # as long as this it may be a click
             return
-        if self.busy and self._endpointer.speech_ns >= self._manners.barge_in_after_ns:
-            await self._interrupt()
+        if likely and self.speculation.allowed(now_ns(), throttled=self._throttled()):
+            self._guesses.prepare(self._endpointer.so_far(), self._partial if self._hear is not None else None)
+
+    def _begin(self, utterance: Utterance, transcript: Transcript | None) -> Candidate:
+        return Candidate(
+            utterance,
+            transcript=transcript,
+            turns=tuple(self.history),
+            budget=self._budget,
+            stt=self._stt,
+            answer=self._answer_with,
+            tts=self._tts,
+        )
+
+    async def _spoken_over(self, frame: AudioChunk, event: Speaking) -> None:
+        """Somebody makes a sound during the reply: duck, then stop or go on."""
+        if event is Speaking.NOTHING or self._turn is None:
+            return
+        speech = event is not Speaking.NOISE and self._endpointer.silent_frames == 0
+        words = self._partial.text if self._hear is not None else ""
+        act = self._interruption.feed(
+            speech=speech, echo_share=frame.echo_share, words=words, own_words=self._turn.words
+        )
+        if act is Act.DUCK:
+            self._speaker.duck(self._interruption_rule.duck_gain)
+        elif act is Act.RESUME:
+            self._speaker.duck(1.0)
+        elif act is Act.STOP:
+            await self._take_over()
+
+    async def _take_over(self) -> None:
+        """The person has the floor. If they had only paused, both halves become one turn."""
+        rejoined = self._resuming and self._endpointer.rejoin()
+        self._resuming = False
+        if self._turn is not None:
+            self._turn.rolled_back = rejoined
+        await self._interrupt()
+        if rejoined:
+            self._partial = Transcript("", complete=False)
+            await self._listen_along(self._endpointer.heard)
+
+    async def _ended(self, utterance: Utterance) -> None:
+        """A turn has ended. Over a reply it counts only if it has words, and not our own."""
+        if self.busy and self._turn is not None:
+            try:
+                words = (
+                    await self._stt(utterance, due_ns=self._due_ns("stt", utterance), of=f"turn {utterance.number}")
+                ).text
+            except BackendError:  # recorded by the stage
+                words = ""
+            if not words or is_echo(words, self._turn.words):
+                return
+        await self._commit(utterance)
 
     async def _commit(self, utterance: Utterance) -> None:
         await self._interrupt()
         self._forget_finished_turn()
-        self._turn = asyncio.create_task(self._answer(utterance, now_ns()))
+        self._turn = Turn(
+            utterance,
+            now_ns(),
+            utterance.ended_ns + self._budget.total_ns,
+            self._speaker,
+            self._openers,
+            self._intent,
+            self._manners.cannot_answer,
+        )
+        self._task = asyncio.create_task(self._answer(self._turn))
 
-    async def _speech(self, frame: AudioChunk) -> float:
+    async def _probability(self, frame: AudioChunk) -> float:
         """How likely the frame is speech. A detector that fails is written down; one that goes on failing is raised."""
         asked_ns = now_ns()
         try:
@@ -209,118 +318,80 @@ class Conversation:
 
     def _forget_finished_turn(self) -> None:
         """A bug in a turn ends the conversation; a turn that was interrupted does not."""
-        if self._turn is not None and self._turn.done():
-            turn, self._turn = self._turn, None
-            if not turn.cancelled():
-                turn.result()
+        if self._task is not None and self._task.done():
+            task, self._task = self._task, None
+            if not task.cancelled():
+                task.result()
 
     async def _interrupt(self) -> None:
         """End the turn under way: that is all of barge-in."""
-        if self._turn is not None and not self._turn.done():
-            self._turn.cancel()
-            await asyncio.wait([self._turn])
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
 
-    async def _answer(self, utterance: Utterance, committed_ns: int) -> None:
-        reply = _Reply(utterance, committed_ns, self._speaker.played_ns)
-        outcome, error = "failed", ""
+    async def _answer(self, turn: Turn) -> None:
+        """Answer a turn that is over, and write its record whatever happens."""
+        outcome, error, told = "failed", "", _Told()
         try:
-            outcome = await self._reply(reply)
+            await turn.play(await self._settle(turn, told))
+            outcome = "answered" if told.words else "not understood"
         except asyncio.CancelledError:
-            outcome = "interrupted"
+            outcome = "rolled back" if turn.rolled_back else "interrupted"
             raise
         except (BackendError, DeviceError) as failure:
             error = str(failure)
         finally:
-            self._remember(reply, outcome, error)
+            await self._guesses.drop() if told.candidate is None else await told.candidate.discard()
+            self._remember(turn, told, outcome, error)
 
-    async def _reply(self, reply: _Reply) -> str:
-        of = f"turn {reply.utterance.number}"
-        try:
-            return await self._speak(reply, of)
-        except BackendError:
-            if reply.first_audible_ns is None:
-                with suppress(BackendError):  # the voice failed again: the stage has recorded it
-                    await self._say(self._manners.cannot_answer, reply, of)
-            await self._speaker.drained()  # what is queued belongs to this turn: it can still be interrupted
-            raise
-
-    async def _speak(self, reply: _Reply, of: str) -> str:
-        transcript = await self._stt(reply.utterance, due_ns=self._due_ns("stt", reply), of=of)
-        reply.transcript = transcript.text
-        if not transcript.text:
-            await self._say(self._manners.not_understood, reply, of)
-            await self._speaker.drained()
-            return "not understood"
-        before = " ".join(self.history[-1]) if self.history else ""
-        system = self._system(transcript.text, before)
-        prompt = Prompt(system, tuple(self.history), transcript.text, max_tokens=self._manners.max_tokens)
-        async with aclosing(self._written(prompt, reply, of)) as pieces:
-            async for clause in clauses(pieces):
-                await self._say(clause, reply, of)
-        if not reply.clauses:
-            await self._say(self._manners.cannot_answer, reply, of)
-        await self._speaker.drained()
-        return "answered"
-
-    async def _written(self, prompt: Prompt, reply: _Reply, of: str) -> AsyncGenerator[str, None]:
-        """The reply as it is written. If it breaks off elsewhere, it goes on here, behind the last piece that came.
-
-        Not behind the last clause: a model goes on from its own pieces, and a clause may end inside of one.
-        """
-        said = ""
-        for resumed in (False, True):
-            due_ns = reply.runs_out_ns if reply.clauses else self._due_ns("llm", reply)
-            pieces = await self._llm(replace(prompt, said=said), due_ns=due_ns, of=of, resumed=resumed)
+    async def _settle(self, turn: Turn, told: _Told) -> Candidate:
+        """Find the candidate that answers what was really said, and commit it. Raises BackendError without words."""
+        utterance, guess = turn.utterance, self._guesses.running
+        transcript: Transcript | None = None
+        if self._hear is not None or guess is None or guess.utterance.ended_ns != utterance.ended_ns:
             try:
-                async for piece in pieces:
-                    said += piece
-                    yield piece
+                due_ns = self._due_ns("stt", utterance)
+                transcript = await self._stt(utterance, due_ns=due_ns, of=f"turn {utterance.number}")
             except BackendError:
-                if resumed or not self._llm.lends:
-                    raise
-            else:
-                return
-            finally:
-                await pieces.aclose()
+                await turn.admit()
+                raise
+        candidate = await self._guesses.take(transcript)
+        told.foreseen = candidate is not None
+        told.candidate = candidate or self._begin(utterance, transcript)
+        told.begun, told.wasted_ns = self._guesses.begun, self._guesses.wasted_ns
+        self.speculation.ended(guessed=told.begun > 0, hit=told.foreseen)
+        told.candidate.commit(utterance.ended_ns)
+        return told.candidate
 
-    async def _say(self, text: str, reply: _Reply, of: str) -> None:
-        """Speak one clause. The first is due by the budget, the next when the sound before it runs out."""
-        due_ns = self._due_ns("tts", reply) if reply.first_audible_ns is None else reply.runs_out_ns
-        speech = await self._tts(Clause(text), due_ns=due_ns, of=of)
-        reply.clauses.append((text, 0))
-        try:
-            async for part in speech:
-                sound_ns = len(part.samples) * 1_000_000_000 // part.sample_rate_hz
-                reply.clauses[-1] = (text, reply.clauses[-1][1] + sound_ns)
-                audible_ns = await self._speaker.play(part.samples, part.sample_rate_hz)
-                silent = onset(part.samples)
-                if reply.first_audible_ns is None and silent < len(part.samples):
-                    reply.first_audible_ns = audible_ns + silent * 1_000_000_000 // part.sample_rate_hz
-                reply.runs_out_ns = audible_ns + sound_ns
-        finally:
-            await speech.aclose()
+    def _due_ns(self, stage: str, utterance: Utterance) -> int:
+        return self._budget.due_ns(stage, utterance.ended_ns)
 
-    def _due_ns(self, stage: str, reply: _Reply) -> int:
-        return self._budget.due_ns(stage, reply.utterance.ended_ns)
-
-    def _remember(self, reply: _Reply, outcome: str, error: str) -> None:
-        played_ns = self._speaker.cut() if outcome == "interrupted" else self._speaker.played_ns
-        heard = reply.heard(played_ns)
-        if reply.transcript and heard:
-            self.history.append((reply.transcript, heard))
+    def _remember(self, turn: Turn, told: _Told, outcome: str, error: str) -> None:
+        """What was heard goes into the history, and what happened into the records."""
+        cut = outcome in {"interrupted", "rolled back"}
+        heard, candidate = turn.heard(self._speaker.cut() if cut else self._speaker.played_ns), told.candidate
+        if told.words and heard and not turn.rolled_back:
+            self.history.append((told.words, heard))
         text = self._manners.log_text
         self._sink(
             TurnRecord(
-                number=reply.utterance.number,
-                last_voiced_ns=reply.utterance.ended_ns,
-                committed_ns=reply.committed_ns,
-                due_ns=reply.utterance.ended_ns + self._budget.total_ns,
-                first_audible_ns=reply.first_audible_ns,
+                number=turn.utterance.number,
+                last_voiced_ns=turn.utterance.ended_ns,
+                committed_ns=turn.committed_ns,
+                due_ns=turn.due_ns,
+                first_audible_ns=turn.first_audible_ns,
                 ended_ns=now_ns(),
                 outcome=outcome,
-                heard_words=len(reply.transcript.split()),
-                heard=reply.transcript if text else "",
+                heard_words=len(told.words.split()),
+                heard=told.words if text else "",
                 said=heard if text else "",
                 error=error,
+                first_reply_ns=turn.first_reply_ns,
+                opener=bool(turn.opener),
+                foreseen=told.foreseen,
+                candidates=told.begun,
+                candidate_ns=candidate.started_ns if candidate is not None else None,
+                staged_ns=candidate.staged.audible_ns if candidate is not None else None,
+                wasted_ns=told.wasted_ns,
             )
         )

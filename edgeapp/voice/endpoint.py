@@ -74,6 +74,7 @@ class Endpointer:
         """The number of the utterance under way, or of the last one."""
         self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // FRAME_NS))
         self._frames: list[AudioChunk] = []  # bounded by utterance_max_ns
+        self._before: list[AudioChunk] = []
         self._speech_frames = self._silent_frames = self._stable_frames = 0
         self._words = ""
         self._loudest = 0.0
@@ -83,6 +84,34 @@ class Endpointer:
     def speech_ns(self) -> int:
         """How much of the utterance under way was speech; 0 while nobody speaks."""
         return self._speech_frames * FRAME_NS if self._frames else 0
+
+    @property
+    def silent_frames(self) -> int:
+        """How many frames without speech the utterance under way has ended with so far."""
+        return self._silent_frames if self._frames else 0
+
+    @property
+    def stable_ns(self) -> int:
+        """How long its words have been the same."""
+        return self._stable_frames * FRAME_NS
+
+    @property
+    def last_voiced_ns(self) -> int:
+        """When its last voiced sample so far was captured."""
+        return self._last_voiced_ns
+
+    def so_far(self) -> Utterance:
+        """The utterance under way, as if it ended here."""
+        return Utterance(self.number, np.concatenate([each.samples for each in self._frames]), self._last_voiced_ns)
+
+    def rejoin(self) -> bool:
+        """The person went on right after an end: the ended utterance goes on under its number. False if none can."""
+        if not self._before or not self._frames:
+            return False
+        self.number -= 1
+        self._frames = [*self._before, *self._frames]
+        self._before = []
+        return True
 
     @property
     def heard(self) -> tuple[AudioChunk, ...]:
@@ -114,7 +143,9 @@ class Endpointer:
             self._speech_frames += 1
             self._find_last_voiced(frame)
         if len(self._frames) * FRAME_NS >= self.rule.utterance_max_ns:
-            return self._end()
+            ended = self._end()
+            self._before = []
+            return ended
         enough = frame.ended_ns - self._last_voiced_ns >= self.rule.silence_ns
         # After a loud bump soft words do not count as voiced; the detector hears them all the same.
         enough = enough and self._silent_frames * FRAME_NS >= self.rule.silence_ns / 2
@@ -142,6 +173,7 @@ class Endpointer:
         if self._speech_frames < _NOISE_FRAMES:
             self._pre_roll.extend(frames)  # a word that begins softly right after a click is not lost either
             return Speaking.NOISE
+        self._before = frames
         return Utterance(self.number, np.concatenate([each.samples for each in frames]), self._last_voiced_ns)
 
 
@@ -160,5 +192,5 @@ class Framer:
         for n in range(count):
             after = len(samples) - (n + 1) * FRAME_SAMPLES
             ended_ns = chunk.ended_ns - after * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(AudioChunk(samples[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES], ended_ns))
+            frames.append(AudioChunk(samples[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES], ended_ns, chunk.echo_share))
         return frames

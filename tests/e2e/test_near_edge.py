@@ -52,6 +52,7 @@ from edgeapp.models.store import bundled_root, path_of
 from edgeapp.near_edge import certificates, environment
 from edgeapp.near_edge.repository import Served, build
 from edgeapp.near_edge.serve import Server, Settings, serving
+from edgeapp.voice.answering import Answering
 from edgeapp.voice.content import facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
 from edgeapp.voice.relevance import relevant
@@ -577,9 +578,10 @@ async def converse(
     conversation = Conversation(
         vad=(await scripted("vad", takes_ms=0))[0],
         stt=stage("stt", *ear),
-        llm=stage("llm", here, lane, remote=there, link=Link("edge"), placer=always_late),
+        answer=Answering(
+            stage("llm", here, lane, remote=there, link=Link("edge"), placer=always_late), lambda *_: prompt.system
+        ).answer,
         tts=stage("tts", *voice),
-        system=lambda *_: prompt.system,
         budget=Budget(5_000 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
         sink=records.append,
         hear=ear[0].hear,
