@@ -62,6 +62,7 @@ def _turn(turn: TurnRecord, calls: list[Record]) -> list[str]:
     sentences.append(
         f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample that the device heard."
     )
+    sentences += _prepared(turn)
     sentences += [_call(call) for call in calls]
     if turn.first_audible_ns is None:
         sentences.append("Nothing was said.")
@@ -72,9 +73,35 @@ def _turn(turn: TurnRecord, calls: list[Record]) -> list[str]:
         )
         verdict = "in time" if took_ms <= budget_ms else f"{took_ms - budget_ms:.0f} ms too late"
         sentences.append(f"The first audible sample came after {took_ms:.0f} of {budget_ms:.0f} ms: {verdict}.")
+    if turn.opener:
+        reply = "the reply itself was never heard"
+        if turn.first_reply_ns is not None:
+            reply = f"the reply itself came after {(turn.first_reply_ns - turn.last_voiced_ns) / MS:.0f} ms"
+        sentences.append(f"It was an opener, because the reply was not there in time; {reply}.")
+    if turn.outcome == "rolled back":
+        sentences.append("The person went on speaking, so the turn had not been over: both halves became one.")
     if turn.error:
         sentences.append(f"What failed: {turn.error}.")
     return [*sentences, *_spans(turn_spans(turn, calls))]
+
+
+def _prepared(turn: TurnRecord) -> list[str]:
+    """What had been done before the turn was over."""
+    sentences = []
+    if turn.foreseen and turn.candidate_ns is not None:
+        text = f"The reply was begun {(turn.committed_ns - turn.candidate_ns) / MS:.0f} ms before that"
+        if turn.staged_ns is not None and turn.staged_ns <= turn.committed_ns:
+            text += f", and its first sound was staged {(turn.committed_ns - turn.staged_ns) / MS:.0f} ms before"
+        sentences.append(f"{text}.")
+    elif turn.candidate_ns is not None:
+        sentences.append("The reply was begun then: nothing with these words had been prepared.")
+    thrown = turn.candidates - turn.foreseen
+    if thrown > 0:
+        sentences.append(
+            f"{thrown} other {'reply' if thrown == 1 else 'replies'} had been begun and thrown away, "
+            f"which cost {turn.wasted_ns / MS:.0f} ms of work at most."
+        )
+    return sentences
 
 
 def _frame(verdict: Verdict, calls: list[Record]) -> list[str]:

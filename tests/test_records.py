@@ -14,7 +14,7 @@ from edgeapp.core.record import AnyRecord, DropRecord, Record, TurnRecord
 from edgeapp.explain import explain
 from edgeapp.observe.jsonl import JsonLines, read
 from edgeapp.observe.percentile import percentile
-from edgeapp.observe.waterfall import frame_spans, turn_spans
+from edgeapp.observe.waterfall import frame_spans, staged_spans, turn_spans
 
 
 def call(stage: str, asked_ms: float, first_ms: float, due_ms: float, of: str = "turn 3") -> Record:
@@ -47,6 +47,80 @@ def test_the_spans_of_a_turn_leave_no_gap() -> None:
         ("tts", 150, 155),
         ("output", 155, 170),
     ]
+
+
+FORESEEN = replace(
+    TURN, foreseen=True, candidates=2, wasted_ns=9 * MS, candidate_ns=900 * MS, staged_ns=960 * MS,
+    first_audible_ns=1_103 * MS, first_reply_ns=1_103 * MS,
+)  # fmt: skip
+STAGED = [
+    call("llm", 700, 720, 1180),  # of a reply that was thrown away
+    call("llm", 900, 930, 1180), call("tts", 950, 955, 1200), call("stt", 1080, 1082, 1120),
+]  # fmt: skip
+
+
+def test_what_was_prepared_while_the_person_spoke_stands_beside_the_path() -> None:
+    assert [(span.name, span.start_ms, span.end_ms) for span in turn_spans(FORESEEN, STAGED)] == [
+        ("endpoint", 0, 80),
+        ("own", 80, 80),
+        ("stt", 80, 82),
+        ("output", 82, 103),
+    ]
+    assert [(span.name, span.start_ms, span.end_ms) for span in staged_spans(FORESEEN, STAGED)] == [
+        ("llm", -100, -70),
+        ("clause", -70, -50),
+        ("tts", -50, -45),
+    ]
+    assert staged_spans(TURN, CALLS) == []
+
+
+def test_a_reply_that_was_under_way_when_the_turn_ended_costs_what_was_left_of_it() -> None:
+    late = [call("llm", 1_070, 1_100, 1180), call("tts", 1_105, 1_110, 1200)]
+    spans = turn_spans(replace(FORESEEN, candidate_ns=1_070 * MS, first_audible_ns=1_130 * MS), late)
+    assert [(span.name, span.start_ms, span.end_ms) for span in spans] == [
+        ("endpoint", 0, 80),
+        ("llm", 80, 100),
+        ("clause", 100, 105),
+        ("tts", 105, 110),
+        ("output", 110, 130),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("turn", "sentences"),
+    [
+        (
+            FORESEEN,
+            [
+                "The reply was begun 180 ms before that, and its first sound was staged 120 ms before.",
+                "1 other reply had been begun and thrown away, which cost 9 ms of work at most.",
+            ],
+        ),
+        (
+            replace(TURN, candidate_ns=TURN.committed_ns, opener=True, first_reply_ns=1_400 * MS),
+            [
+                "The reply was begun then: nothing with these words had been prepared.",
+                "It was an opener, because the reply was not there in time; the reply itself came after 400 ms.",
+            ],
+        ),
+        (
+            replace(TURN, opener=True, outcome="rolled back"),
+            [
+                "It was an opener, because the reply was not there in time; the reply itself was never heard.",
+                "The person went on speaking, so the turn had not been over: both halves became one.",
+            ],
+        ),
+    ],
+)
+def test_a_turn_tells_what_was_prepared(
+    turn: TurnRecord, sentences: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = JsonLines(tmp_path / "records.jsonl", max_bytes=10**6)
+    file(turn)
+    file.close()
+    explain("3", tmp_path / "records.jsonl")
+    told = capsys.readouterr().out.splitlines()
+    assert [each for each in told if each in sentences] == sentences
 
 
 def test_the_spans_of_a_frame_leave_no_gap() -> None:

@@ -21,10 +21,10 @@ from edgeapp.apps.kiosk import open_conversation
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
-from edgeapp.demo.pictures import waterfall
+from edgeapp.demo.pictures import Row, waterfall
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.stall import StallMeter
-from edgeapp.observe.waterfall import Span, turn_spans
+from edgeapp.observe.waterfall import Span, staged_spans, turn_spans
 from edgeapp.voice.conversation import Conversation
 
 if TYPE_CHECKING:
@@ -108,8 +108,11 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
             audio.hang_up()
         audio.save(folder / "conversation.wav")
     calls = [each for each in records if isinstance(each, Record)]
-    rows = [(f"{number}  {turn.question.text}", _spans(turn, calls)) for number, turn in enumerate(held, 1)]
-    title = "From the last voiced sample to the first audible one"
+    rows = [
+        Row(f"{number}  {turn.question.text}", _spans(turn, calls), _staged(turn, calls))
+        for number, turn in enumerate(held, 1)
+    ]
+    title = "From the last voiced sample to the first audible one; thin: what was prepared while nobody knew that it was over"
     waterfall(rows, config.voice.budget_ms, title, folder / "waterfall.png")
     console.print(_table(held, calls, config.voice.budget_ms))
     console.print(f"sound: {folder}/conversation.wav   picture: {folder}/waterfall.png   records: {out}/records.jsonl")
@@ -174,6 +177,17 @@ def _spans(turn: Turn, calls: list[Record]) -> list[Span]:
     spans = turn_spans(turn.record, calls)
     moved = [Span(span.name, span.start_ms + shift_ms, span.end_ms + shift_ms) for span in spans]
     return [Span("endpoint", 0.0, moved[0].end_ms), *moved[1:]]
+
+
+def _staged(turn: Turn, calls: list[Record]) -> list[Span]:
+    """What had been prepared, counted from the truly last voiced sample."""
+    if turn.record is None:
+        return []
+    shift_ms = (turn.record.last_voiced_ns - turn.last_voiced_ns) / MS
+    return [
+        Span(each.name, each.start_ms + shift_ms, each.end_ms + shift_ms)
+        for each in staged_spans(turn.record, calls)
+    ]
 
 
 def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,19 @@ COLOURS: Final = {
 _BGR: Final = {Outcome.PASS: (96, 160, 60), Outcome.FAIL: (60, 60, 210), Outcome.NOT_INSPECTED: (40, 150, 230)}
 
 
-def waterfall(rows: Sequence[tuple[str, Sequence[Span]]], budget_ms: float, title: str, path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One bar of a waterfall."""
+
+    name: str
+    spans: Sequence[Span]
+    """Side by side, from 0 on."""
+
+    staged: Sequence[Span] = ()
+    """What had been done beside them, drawn thin above; negative times are before the clock's start."""
+
+
+def waterfall(rows: Sequence[Row], budget_ms: float, title: str, path: Path) -> None:
     """Draw one bar a row, its spans side by side, with the budget as a line. Writes a PNG. Raises ConfigError."""
     try:
         import matplotlib as mpl
@@ -40,21 +53,26 @@ def waterfall(rows: Sequence[tuple[str, Sequence[Span]]], budget_ms: float, titl
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(11, 1.6 + 0.36 * len(rows)), layout="constrained")
-    longest = max([budget_ms, *(span.end_ms for _, spans in rows for span in spans)])
+    longest = max([budget_ms, *(span.end_ms for row in rows for span in row.spans)])
+    earliest = max(-longest, min([0.0, *(span.start_ms for row in rows for span in row.staged)]))
     shown: set[str] = set()
-    for line, (_, spans) in enumerate(rows):
-        for span in spans:
+    for line, row in enumerate(rows):
+        bars = [(span, line + 0.06, 0.5) for span in row.spans] + [(span, line - 0.31, 0.14) for span in row.staged]
+        for span, at, height in bars:
             label = None if span.name in shown or span.took_ms < 0.05 else span.name
             shown |= {span.name} if label else set()
-            axes.barh(line, span.took_ms, left=span.start_ms, color=COLOURS[span.name], height=0.66, label=label)
-        end_ms = spans[-1].end_ms if spans else 0.0
+            axes.barh(at, span.took_ms, left=span.start_ms, color=COLOURS[span.name], height=height, label=label)
+        end_ms = row.spans[-1].end_ms if row.spans else 0.0
         colour = "#2b2f36" if end_ms <= budget_ms else "#d64550"
         axes.text(end_ms + longest * 0.008, line, f"{end_ms:.0f} ms", va="center", fontsize=9, color=colour)
     axes.axvline(budget_ms, color="#2b2f36", linewidth=1.2, linestyle="--")
     axes.text(budget_ms, -0.85, f"{budget_ms:g} ms", ha="center", fontsize=9, color="#2b2f36")
-    axes.set_yticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
+    if earliest < 0:
+        axes.axvline(0, color="#2b2f36", linewidth=0.8)
+        axes.text(0, -0.85, "last voiced sample", ha="center", fontsize=9, color="#2b2f36")
+    axes.set_yticks(range(len(rows)), [row.name for row in rows], fontsize=9)
     axes.set_ylim(len(rows) - 0.4, -1.2)
-    axes.set_xlim(0, longest * 1.1)
+    axes.set_xlim(earliest * 1.05, longest * 1.1)
     axes.set_xlabel("ms")
     axes.set_title(title, loc="left", fontsize=11)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -18,7 +18,7 @@ from edgeapp.apps.qc import open_inspection, warn
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import CameraFrame, Outcome, Verdict
 from edgeapp.core.record import AnyRecord, Record
-from edgeapp.demo.pictures import annotate, contact_sheet, waterfall
+from edgeapp.demo.pictures import Row, annotate, contact_sheet, waterfall
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.stall import StallMeter
 from edgeapp.observe.waterfall import frame_spans
@@ -75,7 +75,7 @@ def _write_pictures(
         cv2.imwrite(str(folder / f"part_{frame.number:03d}.jpg"), picture)
     contact_sheet(pictures, folder / "contact_sheet.jpg")
     calls = [each for each in records if isinstance(each, Record)]
-    rows = [(f"belt {v.frame_number} {v.outcome}", frame_spans(v, calls)) for _, v in judged[:24]]
+    rows = [Row(f"belt {v.frame_number} {v.outcome}", frame_spans(v, calls)) for _, v in judged[:24]]
     title = "Sensor timestamp to verdict, the first parts of the belt"
     waterfall(rows, config.vision.budget_ms, title, folder / "waterfall.png")
 

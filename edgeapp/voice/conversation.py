@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -268,6 +269,7 @@ class Conversation:
             utterance,
             now_ns(),
             utterance.ended_ns + self._budget.total_ns,
+            self._words().text,
             self._speaker,
             self._openers,
             self._intent,
@@ -332,15 +334,21 @@ class Conversation:
     async def _answer(self, turn: Turn) -> None:
         """Answer a turn that is over, and write its record whatever happens."""
         outcome, error, told = "failed", "", _Told()
+        settling = asyncio.create_task(self._settle(turn, told))
         try:
-            await turn.play(await self._settle(turn, told))
+            await turn.play(await turn.reply(settling))
             outcome = "answered" if told.words else "not understood"
         except asyncio.CancelledError:
             outcome = "rolled back" if turn.rolled_back else "interrupted"
             raise
         except (BackendError, DeviceError) as failure:
             error = str(failure)
+            if told.candidate is None:  # no words: what the turn was about is not known
+                with suppress(DeviceError):
+                    await turn.admit()
         finally:
+            settling.cancel()
+            await asyncio.wait([settling])
             await self._guesses.drop() if told.candidate is None else await told.candidate.discard()
             self._remember(turn, told, outcome, error)
 
@@ -349,12 +357,8 @@ class Conversation:
         utterance, guess = turn.utterance, self._guesses.running
         transcript: Transcript | None = None
         if self._hear is not None or guess is None or guess.utterance.ended_ns != utterance.ended_ns:
-            try:
-                due_ns = self._due_ns("stt", utterance)
-                transcript = await self._stt(utterance, due_ns=due_ns, of=f"turn {utterance.number}")
-            except BackendError:
-                await turn.admit()
-                raise
+            due_ns = self._due_ns("stt", utterance)
+            transcript = await self._stt(utterance, due_ns=due_ns, of=f"turn {utterance.number}")
         candidate = await self._guesses.take(transcript)
         told.foreseen = candidate is not None
         told.candidate = candidate or self._begin(utterance, transcript)

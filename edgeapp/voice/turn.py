@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edgeapp.voice.candidate import Candidate
 
 _LEAD_NS: Final = 15 * MS  # from the decision for an opener to its first sample that can be heard, buffers aside
-_GRACE_NS: Final = 60 * MS  # a turn that is decided when its budget is gone waits so long for its reply
+GRACE_NS: Final = 60 * MS
+"""A turn that is decided when its budget is gone waits so long for its reply before an opener is played."""
 
 
 @dataclass(slots=True)
@@ -31,6 +32,9 @@ class Turn:
     committed_ns: int
     due_ns: int
     """When something must be audible."""
+
+    question: str
+    """The words as they were when the turn ended; an opener is chosen by them."""
 
     speaker: Speaker
     openers: Openers
@@ -66,14 +70,23 @@ class Turn:
         await self._say(self.cannot_answer)
         await self.speaker.drained()
 
+    async def reply(self, settling: asyncio.Task[Candidate]) -> Candidate:
+        """Wait for the candidate and its first sound; if that takes too long, play an opener first.
+
+        Raises what `settling` raises.
+        """
+        if not await self._in_time(settling):
+            await self._open()
+        candidate = await settling
+        candidate.opener = self.opener
+        return candidate
+
     async def play(self, candidate: Candidate) -> None:
         """Play what the candidate has staged and stages, and return when it has been heard.
 
         Raises BackendError when the reply broke off or never came, after what there was (and an admission, if no word of
         the reply was heard), and DeviceError when the loudspeaker goes.
         """
-        if not await self._in_time(candidate):
-            await self._open(candidate)
         number = -1
         try:
             while (part := await candidate.staged.get()) is not None:
@@ -92,22 +105,22 @@ class Turn:
             await self.admit()
         await self.speaker.drained()
 
-    async def _in_time(self, candidate: Candidate) -> bool:
-        """Wait for the reply until an opener is due; False if it is not there then."""
+    async def _in_time(self, settling: asyncio.Task[Candidate]) -> bool:
+        """Wait for the first sound until an opener is due; False if it is not there then."""
         last_ns = self.due_ns - self.speaker.latency_ns - _LEAD_NS
-        until_ns = last_ns if last_ns > self.committed_ns else self.committed_ns + _GRACE_NS
+        until_ns = last_ns if last_ns > self.committed_ns else self.committed_ns + GRACE_NS
         try:
             async with asyncio.timeout_at(until_ns / 1e9):
+                candidate = await asyncio.shield(settling)
                 await candidate.staged.wait()
         except TimeoutError:
             return False
         return True
 
-    async def _open(self, candidate: Candidate) -> None:
-        words = candidate.transcript.text if candidate.transcript is not None else ""
-        found = self.openers.next(self.intent(words))
+    async def _open(self) -> None:
+        found = self.openers.next(self.intent(self.question))
         if found is not None:
-            self.opener = candidate.opener = found[0]
+            self.opener = found[0]
             await self._say(found[0], reply=False)
 
     async def _say(self, text: str, *, reply: bool = True) -> None:
