@@ -99,6 +99,28 @@ def bench_core(*, quick: bool) -> None:
     sys.exit(measure(quick=quick))
 
 
+@bench.command("voice")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: a few turns of one preset.")
+@click.option(
+    "--preset",
+    "presets",
+    multiple=True,
+    type=click.Choice(["default", "aggressive", "relaxed", "digits"]),
+    help="Only this one; repeatable. The first is judged by the bars.",
+)
+@click.option("--turns", type=click.IntRange(1, 5_000), help="Of the first preset; 220, or 8 if quick.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out/voice"), show_default=True)
+def bench_voice(*, quick: bool, presets: tuple[str, ...], turns: int | None, seed: int, out: Path) -> None:
+    """How soon the reply begins, endpoint and buffers included, at real-time pace; half an hour for all presets.
+
+    Beside it: hit rate, cut-offs, false commits, missed endpoints, wasted work, and where the milliseconds went.
+    """
+    from edgeapp.bench.voice import bench_voice as measure
+
+    sys.exit(measure(quick=quick, presets=presets, turns=turns, seed=seed, out=out))
+
+
 @bench.command("near-edge")
 @click.option("--quick", is_flag=True, help="End within 50 seconds.")
 def bench_near_edge(*, quick: bool) -> None:

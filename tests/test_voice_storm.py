@@ -25,7 +25,11 @@ from edgeapp.voice.turn import GRACE_NS
 
 ENDINGS = {"answered", "not understood", "interrupted", "rolled back", "failed"}
 TEXTS = ("where is the hammer", "hello", "", "how much is the power drill", "stop", "what do you mean by that")
-REPLIES = ("it is there, on the left.", "yes.", "I do not know that, but somebody will come, and then you may ask again.")
+REPLIES = (
+    "it is there, on the left.",
+    "yes.",
+    "I do not know that, but somebody will come, and then you may ask again.",
+)
 
 
 class Plug(Mouth):

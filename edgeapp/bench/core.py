@@ -65,10 +65,7 @@ def bench_core(*, quick: bool) -> int:
 def run_bench(name: str, steps: Sequence[Step], *, quick: bool, figures: dict[str, Any] | None = None) -> int:
     """Measure step by step, print a table on stderr and one line of JSON, with `figures` in it; 1 if a bar is missed."""
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
-    console.print(
-        f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"load {os.getloadavg()[0]:.2f} before, {'quick' if quick else 'full'} run"
-    )
+    console.print(conditions(quick=quick))
     bars: list[Bar] = []
     skipped: list[str] = []
     with Progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console) as progress:
@@ -81,6 +78,14 @@ def run_bench(name: str, steps: Sequence[Step], *, quick: bool, figures: dict[st
             else:
                 bars += found
     return report(name, bars, skipped, console, {"quick": quick, **(figures or {})})
+
+
+def conditions(*, quick: bool) -> str:
+    """What a bench's figures hang on, in one line."""
+    return (
+        f"Conditions: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"load {os.getloadavg()[0]:.2f} before, {'quick' if quick else 'full'} run"
+    )
 
 
 def report(name: str, bars: Sequence[Bar], skipped: Sequence[str], console: Console, figures: dict[str, Any]) -> int:

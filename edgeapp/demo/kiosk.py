@@ -185,8 +185,7 @@ def _staged(turn: Turn, calls: list[Record]) -> list[Span]:
         return []
     shift_ms = (turn.record.last_voiced_ns - turn.last_voiced_ns) / MS
     return [
-        Span(each.name, each.start_ms + shift_ms, each.end_ms + shift_ms)
-        for each in staged_spans(turn.record, calls)
+        Span(each.name, each.start_ms + shift_ms, each.end_ms + shift_ms) for each in staged_spans(turn.record, calls)
     ]
 
 
