@@ -63,9 +63,12 @@ class Stage(Engine, frozen=True):
 class Endpoint(Section, frozen=True):
     """When a person has finished; see voice/endpoint.py."""
 
-    complete_silence_ms: float = 64.0
-    stable_ms: float = 256.0
-    silence_ms: float = 480.0
+    preset: Literal["aggressive", "default", "relaxed", "digits"] = "default"
+    """How much a cut-in weighs against a wait; `digits` for places where people spell out numbers."""
+
+    rejoin_ms: float = 400.0
+    """How long after its end a turn can be taken up again."""
+
     pre_roll_ms: float = 320.0
     utterance_max_ms: float = 30_000.0
     threshold: float = 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +16,7 @@ from edgeapp.observe.throttle import Throttle
 from edgeapp.voice.answering import Answering
 from edgeapp.voice.content import Content, facts, load_content
 from edgeapp.voice.conversation import Conversation, Manners
-from edgeapp.voice.endpoint import EndpointRule
+from edgeapp.voice.endpoint import preset
 from edgeapp.voice.grammar import kiosk_grammar
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.relevance import relevant
@@ -69,7 +70,7 @@ async def open_conversation(
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
-        await stt.local.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).sentences)
+        await stt.local.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))
@@ -87,10 +88,9 @@ async def open_conversation(
         budget=budget,
         sink=parts.sink,
         hear=getattr(stt.local, "hear", None),
-        rule=EndpointRule(
-            complete_silence_ns=round(endpoint.complete_silence_ms * MS),
-            stable_ns=round(endpoint.stable_ms * MS),
-            silence_ns=round(endpoint.silence_ms * MS),
+        rule=replace(
+            preset(endpoint.preset),
+            rejoin_ns=round(endpoint.rejoin_ms * MS),
             pre_roll_ns=round(endpoint.pre_roll_ms * MS),
             utterance_max_ns=round(endpoint.utterance_max_ms * MS),
             threshold=endpoint.threshold,

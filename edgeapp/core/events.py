@@ -71,6 +71,9 @@ class Transcript:
     complete: bool
     """True if the recogniser's grammar (or model) takes the text for a finished sentence."""
 
+    may_go_on: bool = False
+    """True if a longer sentence of the grammar begins with the text; False if none does, or without a grammar."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

@@ -39,6 +39,7 @@ _SPEECH_RMS: Final = 650.0  # `speech_rms` of a person at arm's length, until on
 _STRONG_DB: Final = 16.0  # noise so much above what still counts as quiet is strong
 _LEARN: Final = 0.3  # how fast a new speaker's loudness is learned
 _GAIN_FLOOR: Final = 0.2
+_GO_ON: Final = 0.1  # the probability that a person goes on where a sentence could have ended
 _PHONE: Final = "phone_"  # begins the name of every word of the phone loop
 _SILENT: Final = {"SIL"}
 _NOTHING: Final = Transcript("", complete=False)
@@ -100,6 +101,7 @@ class PocketSphinx:
         self._names = 0
         self._accepts: Callable[[str], bool] = lambda _: False
         self._only_whole = False
+        self._begun: frozenset[str] = frozenset()  # what a longer sentence begins with; empty for JSGF and free speech
         # The utterance: touched in the lane's thread only.
         self._number: int | None = None
         self._open = False
@@ -240,7 +242,9 @@ class PocketSphinx:
             return Transcript(self._options.keyphrase, complete=True) if said else _NOTHING
         if not text or _PHONE in text:
             return _NOTHING
-        return Transcript(text, complete=self._accepts(text))
+        complete = self._accepts(text)
+        # With a grammar an unfinished text is the beginning of a sentence, whichever way the grammar was given.
+        return Transcript(text, complete, may_go_on=text in self._begun or (self._only_whole and not complete))
 
     def _use_grammar(self, grammar: Sequence[str] | str) -> None:
         if self._options.trigram:
@@ -261,6 +265,7 @@ class PocketSphinx:
             names.append(name)
         self.activate(*names)
         self._accepts, self._only_whole = plain.accept, True
+        self._begun = frozenset() if isinstance(grammar, str) else _beginnings(grammar)
 
     def _use_trigram(self, sentences: Sequence[str] | str) -> None:
         from pocketsphinx.lm import ArpaBoLM
@@ -275,7 +280,7 @@ class PocketSphinx:
             model.write_file(path := str(Path(folder) / "sentences.lm"))
             self._decoder.add_lm_file(name := self._new_name(), path)
         self.activate(name)
-        self._accepts, self._only_whole = set(known).__contains__, False
+        self._accepts, self._only_whole, self._begun = set(known).__contains__, False, frozenset()
 
     def listen_for(self, words: Sequence[str]) -> None:
         """A network of any phones, the words, any phones; or of any phones alone."""
@@ -434,19 +439,37 @@ def _phones_of(dictionary: Path) -> list[str]:
         return sorted({phone for line in lines for phone in line.split()[1:]} - _SILENT)
 
 
+def _beginnings(sentences: Sequence[str]) -> frozenset[str]:
+    """Every run of words, at least one and not all, that one of the sentences begins with."""
+    split = [sentence.split() for sentence in sentences]
+    return frozenset(" ".join(words[:count]) for words in split for count in range(1, len(words)))
+
+
 def _arcs_of_sentences(sentences: Sequence[str]) -> tuple[list[Arc], int, int]:
-    """A network (arcs, start state, final state) in which sentences that begin alike share their beginning."""
-    start, final = 0, 1
-    states: dict[tuple[int, str], int] = {}
-    arcs: dict[Arc, None] = {}
-    for sentence in sentences:
-        *head, last = sentence.split() or [""]
-        state = start
-        for word in head:
-            if (state, word) not in states:
-                states[state, word] = 2 + len(states)
-                arcs[state, states[state, word], 1.0, word] = None
-            state = states[state, word]
-        if last:
-            arcs[state, final, 1.0, last] = None
-    return list(arcs), start, final
+    """A network (arcs, start state, final state) in which sentences share their beginnings, and what follows is shared too.
+
+    It is the minimal automaton of the sentences, so "hello" before each of them costs a few arcs and not a second network.
+    To go on where a sentence could have ended has the probability `_GO_ON`.
+    """
+    final = 1
+    states: dict[frozenset[tuple[str, ...]], int] = {}
+    arcs: list[Arc] = []
+
+    def state_of(rests: frozenset[tuple[str, ...]]) -> int:
+        """The state from which exactly these rests lead to the end."""
+        if rests in states:
+            return states[rests]
+        state = states[rests] = 0 if not states else 1 + len(states)
+        whole = () in rests
+        by_word: dict[str, set[tuple[str, ...]]] = {}
+        for first, *others in sorted(filter(None, rests)):
+            by_word.setdefault(first, set()).add(tuple(others))
+        for word, after in by_word.items():
+            price = _GO_ON if whole else 1.0
+            if () in after:
+                arcs.append((state, final, price, word))
+            if after - {()}:
+                arcs.append((state, state_of(frozenset(after)), price, word))
+        return state
+
+    return arcs, state_of(frozenset(tuple(sentence.split()) for sentence in sentences if sentence.split())), final

@@ -1,46 +1,62 @@
-"""When a person starts and stops speaking: a rule over voice activity, silence and what was said so far.
+"""When a person starts and stops speaking: voice activity, silence, what was said, how it was said, and who says it.
 
-Pure: frames with a probability of speech go in, events come out. Two silences end a turn: a short one after words that
-form a finished sentence and have not changed for a while, a long one after any others. The short one counts frames without speech, because the
-closure of a final stop ("stock", "cost") is silent for one frame and no more. The long one counts from the last voiced
-sample, which is found inside the frames by energy, since the probability trails the voice by up to two frames.
+Pure: frames with a probability of speech go in, events come out. A silence counts from the last voiced sample, which is
+found inside the frames by energy, since the detector's probability trails the voice by up to two frames. How long it must be
+is decided by `voice/patience.py` from all that is known, anew in every silent frame. A turn that was ended too early can be
+taken up again for a while (`rejoin`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Transcript, Utterance
+from edgeapp.voice import patience
+from edgeapp.voice.loudness import WINDOW, Loudness
+from edgeapp.voice.patience import Evidence, Expect, Patience, Pauses, Said, Wait, cadence
+from edgeapp.voice.prosody import Prosody
+from edgeapp.voice.syntax import Shape, digits_in, ends_in_stop, is_yes_or_no, shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+__all__ = ["FRAME_NS", "FRAME_SAMPLES", "Ended", "Endpointer", "EndpointRule", "Expect", "Framer", "Speaking", "preset"]
 
 FRAME_SAMPLES: Final = 512
 """What the voice activity detector takes at a time: 32 ms."""
 
 FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
-_WINDOW: Final = 128  # 8 ms: the grain of the last voiced sample
-_VOICED_SHARE: Final = 0.03  # of the loudest window so far, -30 dB: a final s or f is that soft
 _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
+_PAUSE_NS: Final = 120 * MS  # a shorter silence inside a turn is the closure of a stop
+_DIGITS: Final = 4  # from so many on, a number that was asked for may be whole
+_RELEASE_NS: Final = 120 * MS  # so long after the voice a burst is still the release of a stop, and not a click
+_SAID: Final = {
+    Shape.EMPTY: Said.NOTHING,
+    Shape.HESITATION: Said.HESITATION,
+    Shape.OPEN: Said.OPEN,
+    Shape.NUMBER: Said.NUMBER,
+    Shape.QUESTION: Said.PLAIN,
+    Shape.PLAIN: Said.PLAIN,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointRule:
-    """How long to wait for more."""
+    """How long to wait for more, and what counts as speech."""
 
-    complete_silence_ns: int = 64 * MS
-    """Frames without speech that end a finished sentence."""
+    patience: Patience = field(default_factory=Patience)
+    """What waiting and cutting in cost."""
 
-    stable_ns: int = 256 * MS
-    """How long the finished sentence has stood: "how" sounds like "hello" for a moment."""
+    stable_ns: int = 192 * MS
+    """A finished sentence must have stood for so long, or in silence for half of it: "how" sounds like "hello" for a moment."""
 
-    silence_ns: int = 480 * MS
-    """From the last voiced sample on, after anything else."""
+    rejoin_ns: int = 400 * MS
+    """How long after its end a turn can be taken up again."""
 
     pre_roll_ns: int = 320 * MS
     """Kept from before the first voiced frame, so that a soft beginning is not lost."""
@@ -55,6 +71,11 @@ class EndpointRule:
     """The probability below which a frame of an utterance is silent."""
 
 
+def preset(name: str) -> EndpointRule:
+    """The rule with the patience of this name: aggressive, default, relaxed or digits. Raises KeyError for another."""
+    return EndpointRule(patience.preset(name))
+
+
 class Speaking(Enum):
     """What a frame changed, short of ending the turn."""
 
@@ -65,116 +86,251 @@ class Speaking(Enum):
     """What had started was a click: forget it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why the last turn was taken for finished."""
+
+    why: str
+    waited_ns: int
+    """From the last voiced sample to the frame that ended the turn."""
+
+    over: float
+    """The probability that it was over, by the rule's own reckoning."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What is counted of the utterance under way."""
+
+    began_ns: int = 0
+    speech_frames: int = 1
+    silent_frames: int = 0
+    """In a row so far, by the detector alone."""
+
+    unvoiced_frames: int = 0
+    """The same by the detector or by energy."""
+
+    stable_frames: int = 0
+    words: str = ""
+    voiced_by_detector_ns: int = 0
+    """The last voiced sample in a frame that the detector takes for speech."""
+
+    model: float | None = None
+    """What an end-of-turn model says about the silence under way."""
+
+
+@dataclass(slots=True)
+class _Earlier:
+    """A turn that has ended and may be taken up again."""
+
+    number: int
+    frames: list[AudioChunk]
+    speech_frames: int
+    last_voiced_ns: int
+    ended_ns: int
+    since: list[AudioChunk] = field(default_factory=list)  # not in the pre-roll any more; bounded by rejoin_ns
+
+
 class Endpointer:
-    """One microphone's turns."""
+    """One microphone's turns, and what was learned of the person who takes them."""
 
     def __init__(self, rule: EndpointRule) -> None:
         self.rule = rule
         self.number = 0
         """The number of the utterance under way, or of the last one."""
+        self.ended: Ended | None = None
+        """Why the last turn ended; None before the first."""
+        self.own_voice = False
+        """Set while our own voice is audible: pauses that it falls into are not learned."""
+        self.last_voiced_ns = 0
+        """When the last voiced sample was captured, as far as the energy tells."""
+        self.pauses = Pauses()
+        """What was learned of the speaker."""
+        self._numbers = 0  # given so far: one whose utterance was rejoined to an earlier one is not given again
+        self._expect = Expect.ANY
         self._pre_roll: deque[AudioChunk] = deque(maxlen=max(1, rule.pre_roll_ns // FRAME_NS))
         self._frames: list[AudioChunk] = []  # bounded by utterance_max_ns
-        self._before: list[AudioChunk] = []
-        self._speech_frames = self._silent_frames = self._stable_frames = 0
-        self._words = ""
-        self._loudest = 0.0
-        self._last_voiced_ns = 0
+        self._loudness, self._prosody = Loudness(), Prosody()
+        self._turn = _Turn()
+        self._earlier: _Earlier | None = None
+        self._heard_ns = 0
 
     @property
     def speech_ns(self) -> int:
         """How much of the utterance under way was speech; 0 while nobody speaks."""
-        return self._speech_frames * FRAME_NS if self._frames else 0
+        return self._turn.speech_frames * FRAME_NS if self._frames else 0
+
+    @property
+    def silent_ns(self) -> int:
+        """How long it has been since the last voiced sample of the utterance under way; 0 while nobody speaks."""
+        return self._heard_ns - self.last_voiced_ns if self._frames else 0
 
     @property
     def silent_frames(self) -> int:
-        """How many frames without speech the utterance under way has ended with so far."""
-        return self._silent_frames if self._frames else 0
+        """How many frames without voice the utterance under way has ended with so far."""
+        return self._turn.unvoiced_frames if self._frames else 0
 
     @property
     def stable_ns(self) -> int:
         """How long its words have been the same."""
-        return self._stable_frames * FRAME_NS
-
-    @property
-    def last_voiced_ns(self) -> int:
-        """When its last voiced sample so far was captured."""
-        return self._last_voiced_ns
+        return self._turn.stable_frames * FRAME_NS
 
     def so_far(self) -> Utterance:
         """The utterance under way, as if it ended here."""
-        return Utterance(self.number, np.concatenate([each.samples for each in self._frames]), self._last_voiced_ns)
-
-    def rejoin(self) -> bool:
-        """The person went on right after an end: the ended utterance goes on under its number. False if none can."""
-        if not self._before or not self._frames:
-            return False
-        self.number -= 1
-        self._frames = [*self._before, *self._frames]
-        self._before = []
-        return True
+        return Utterance(self.number, np.concatenate([each.samples for each in self._frames]), self.last_voiced_ns)
 
     @property
     def heard(self) -> tuple[AudioChunk, ...]:
         """The frames of the utterance under way, pre-roll included."""
         return tuple(self._frames)
 
+    def expect(self, answer: Expect) -> None:
+        """What kind of answer is expected from now on."""
+        self._expect = answer
+
+    def forget_speaker(self) -> None:
+        """Another person may come: what was learned of this one is gone, and nothing can be rejoined."""
+        self.pauses, self._earlier, self._expect = Pauses(), None, Expect.ANY
+
+    def turn_over(self, probability: float) -> None:
+        """What an end-of-turn model says about the silence under way; forgotten when the voice goes on."""
+        self._turn.model = probability
+
     def feed(self, frame: AudioChunk, probability: float, words: Transcript) -> Speaking | Utterance:
         """Take the next 512 samples, and the words that were recognised up to them.
 
         Returns the Utterance on the frame that ends it.
         """
-        speech = probability >= (self.rule.stop_threshold if self._frames else self.rule.threshold)
+        self._heard_ns = frame.ended_ns
+        energies = self._loudness.energies(frame.samples)
         if not self._frames:
-            self._pre_roll.append(frame)
-            if not speech:
-                return Speaking.NOTHING
-            self.number += 1
-            self._frames = list(self._pre_roll)
-            self._pre_roll.clear()
-            self._speech_frames, self._silent_frames, self._stable_frames = 1, 0, 0
-            self._words, self._loudest = "", 0.0
-            self._find_last_voiced(frame)
-            return Speaking.STARTED
+            return self._wait_for_speech(frame, probability, energies)
+        turn = self._turn
         self._frames.append(frame)
-        self._silent_frames = 0 if speech else self._silent_frames + 1
-        self._stable_frames = self._stable_frames + 1 if words.text == self._words else 1
-        self._words = words.text
-        if speech:
-            self._speech_frames += 1
-            self._find_last_voiced(frame)
+        self._prosody.feed(frame.samples)
+        speech = probability >= self.rule.stop_threshold
+        turn.silent_frames = 0 if speech else turn.silent_frames + 1
+        turn.stable_frames = turn.stable_frames + 1 if words.text == turn.words else 1
+        turn.words = words.text
+        turn.speech_frames += speech
+        self._find_last_voiced(frame, energies, speech=speech)
         if len(self._frames) * FRAME_NS >= self.rule.utterance_max_ns:
-            ended = self._end()
-            self._before = []
-            return ended
-        enough = frame.ended_ns - self._last_voiced_ns >= self.rule.silence_ns
-        # After a loud bump soft words do not count as voiced; the detector hears them all the same.
-        enough = enough and self._silent_frames * FRAME_NS >= self.rule.silence_ns / 2
-        finished = words.complete and self._stable_frames * FRAME_NS >= self.rule.stable_ns
-        short = self._silent_frames * FRAME_NS >= self.rule.complete_silence_ns
-        if not speech and (enough or (short and finished)):
-            return self._end()
-        return Speaking.GOES_ON
+            return self._end("the longest turn that is kept", 1.0)
+        if self.silent_ns < self.rule.patience.at_least_ns:
+            return Speaking.GOES_ON
+        wait = self._wait(words)
+        # After a loud bump soft words may not count as voiced; the detector hears them all the same.
+        quiet = turn.silent_frames * FRAME_NS >= wait.wait_ns // 2 - FRAME_NS
+        return self._end(wait.why, wait.over) if quiet and self.silent_ns >= wait.wait_ns else Speaking.GOES_ON
 
     def finish(self) -> Speaking | Utterance:
         """The audio has ended, and what was under way with it."""
-        return self._end() if self._frames else Speaking.NOTHING
+        return self._end("the audio has ended", 1.0) if self._frames else Speaking.NOTHING
 
-    def _find_last_voiced(self, frame: AudioChunk) -> None:
-        windows = frame.samples[: len(frame.samples) // _WINDOW * _WINDOW].astype(np.float32).reshape(-1, _WINDOW)
-        loudness = np.sqrt(np.mean(windows**2, axis=1))
-        self._loudest = max(self._loudest, float(loudness.max()))
-        voiced = np.flatnonzero(loudness >= self._loudest * _VOICED_SHARE)
-        if len(voiced):
-            after = len(frame.samples) - (int(voiced[-1]) + 1) * _WINDOW
-            self._last_voiced_ns = frame.ended_ns - after * 1_000_000_000 // SAMPLE_RATE_HZ
+    def rejoin(self) -> bool:
+        """The person went on within `rejoin_ns` of an end: the ended utterance goes on under its number.
 
-    def _end(self) -> Speaking | Utterance:
+        `heard` then holds all frames of both and those between them. False if nobody speaks or there is nothing to rejoin.
+        """
+        earlier, turn = self._earlier, self._turn
+        if earlier is None or not self._frames or turn.began_ns - earlier.ended_ns > self.rule.rejoin_ns:
+            return False
+        self._learn(turn.began_ns - FRAME_NS - earlier.last_voiced_ns)
+        self.pauses = replace(self.pauses, turns=self.pauses.turns - 1)
+        self._frames = [*earlier.frames, *earlier.since, *self._frames]
+        self.number, self._earlier = earlier.number, None
+        turn.speech_frames += earlier.speech_frames
+        turn.words, turn.stable_frames = "", 0
+        return True
+
+    def _wait_for_speech(self, frame: AudioChunk, probability: float, energies: NDArray[np.float64]) -> Speaking:
+        if self._earlier is not None and frame.ended_ns - self._earlier.ended_ns > self.rule.rejoin_ns:
+            self._earlier = None
+        self._keep(frame)
+        if probability < self.rule.threshold:
+            self._loudness.hear_room(energies)
+            return Speaking.NOTHING
+        self._numbers += 1
+        self.number = self._numbers
+        self._frames = list(self._pre_roll)
+        self._pre_roll.clear()
+        self._turn = _Turn(began_ns=frame.ended_ns)
+        self._loudness.begin()
+        self._prosody.reset()
+        self._prosody.feed(frame.samples)
+        self.last_voiced_ns = frame.ended_ns
+        self._find_last_voiced(frame, energies, speech=True)
+        return Speaking.STARTED
+
+    def _keep(self, frame: AudioChunk) -> None:
+        """Into the pre-roll; what falls out of it is still needed while an earlier turn may be taken up again."""
+        if self._earlier is not None and len(self._pre_roll) == self._pre_roll.maxlen:
+            self._earlier.since.append(self._pre_roll[0])
+        self._pre_roll.append(frame)
+
+    def _find_last_voiced(self, frame: AudioChunk, energies: NDArray[np.float64], *, speech: bool) -> None:
+        voiced = np.flatnonzero(self._loudness.voiced(energies))
+        self._turn.unvoiced_frames = 0 if speech and voiced.size else self._turn.unvoiced_frames + 1
+        if not voiced.size:
+            if not speech:
+                self._loudness.hear_room(energies)
+            return
+        before_ns, turn = self.last_voiced_ns, self._turn
+        first_ns, last_ns = (
+            frame.ended_ns - (len(energies) - int(at)) * WINDOW * 1_000_000_000 // SAMPLE_RATE_HZ
+            for at in (voiced[0], voiced[-1] + 1)
+        )
+        if speech:
+            turn.voiced_by_detector_ns = last_ns
+        elif last_ns - turn.voiced_by_detector_ns > _RELEASE_NS:
+            return
+        self.last_voiced_ns, turn.model = last_ns, None
+        if speech and first_ns - before_ns >= _PAUSE_NS:
+            self._learn(first_ns - before_ns)
+
+    def _learn(self, pause_ns: int) -> None:
+        if not self.own_voice:
+            self.pauses = self.pauses.learned(pause_ns)
+
+    def _wait(self, words: Transcript) -> Wait:
+        ending = self._prosody.ending()
+        return patience.patience(
+            self.rule.patience,
+            Evidence(
+                said=self._said(words),
+                cadence=cadence(ending.pitch_fall, ending.loudness_fall_db, ending.drawn_out),
+                closure=ends_in_stop(words.text),
+                pauses=self.pauses,
+                model=self._turn.model,
+            ),
+        )
+
+    def _said(self, words: Transcript) -> Said:
+        if self._expect is Expect.YES_NO and is_yes_or_no(words.text) and (words.complete or not words.may_go_on):
+            return Said.ANSWER
+        if words.complete:
+            if self._turn.stable_frames * FRAME_NS < self.rule.stable_ns:
+                return Said.OPEN  # for now
+            number = words.may_go_on and shape_of(words.text) is Shape.NUMBER
+            return Said.NUMBER if number else Said.WHOLE if words.may_go_on else Said.CLOSED
+        if words.text and words.may_go_on:
+            return Said.OPEN
+        if self._expect is Expect.NUMBER and 0 < digits_in(words.text) < _DIGITS:
+            return Said.NUMBER
+        return _SAID[shape_of(words.text)]
+
+    def _end(self, why: str, over: float) -> Speaking | Utterance:
         frames, self._frames = self._frames, []
-        if self._speech_frames < _NOISE_FRAMES:
-            self._pre_roll.extend(frames)  # a word that begins softly right after a click is not lost either
+        turn = self._turn
+        if turn.speech_frames < _NOISE_FRAMES:
+            for each in frames:  # a word that begins softly right after a click is not lost either
+                self._keep(each)
             return Speaking.NOISE
-        self._before = frames
-        return Utterance(self.number, np.concatenate([each.samples for each in frames]), self._last_voiced_ns)
+        self.ended = Ended(why, self._heard_ns - self.last_voiced_ns, over)
+        self.pauses = self.pauses.after_turn()
+        self._earlier = _Earlier(self.number, frames, turn.speech_frames, self.last_voiced_ns, self._heard_ns)
+        self._expect = Expect.ANY
+        return Utterance(self.number, np.concatenate([each.samples for each in frames]), self.last_voiced_ns)
 
 
 class Framer:

@@ -33,6 +33,9 @@ FIXED: Final = (
     "stop",
 )
 
+GREETING: Final = "hello"
+_NOT_GREETED: Final = frozenset({GREETING, "thank you", "goodbye", "yes", "no", "stop"})
+
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
@@ -49,6 +52,10 @@ class Grammar:
     def is_sentence(self, text: str) -> bool:
         """True if `text` is one of the sentences; case, punctuation marks at the ends and spacing do not matter."""
         return normalise(text) in self._known
+
+    def greeted(self) -> Grammar:
+        """These sentences, and every question and wish among them after a "hello": people greet, pause, and then ask."""
+        return Grammar((*self.sentences, *(f"{GREETING} {each}" for each in self.sentences if each not in _NOT_GREETED)))
 
     def words(self) -> tuple[str, ...]:
         """Every word of the sentences once, in alphabetical order: what a pronunciation dictionary must hold."""
@@ -70,6 +77,11 @@ def kiosk_grammar(items: Sequence[str], days: Sequence[str], zones: Sequence[str
 def grammar_of(sentences: Iterable[str]) -> Grammar:
     """A grammar of exactly these sentences, normalised, without repetitions and empty ones."""
     return Grammar(tuple(dict.fromkeys(line for line in map(normalise, sentences) if line)))
+
+
+def without_greeting(text: str) -> str:
+    """What a person said after their "hello", or the text as it is if that was all."""
+    return text.removeprefix(f"{GREETING} ")
 
 
 def normalise(text: str) -> str:
