@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -53,6 +53,14 @@ class EndpointRule:
 
     stop_threshold: float = 0.35
     """The probability below which a frame of an utterance is silent."""
+
+
+class Expect(StrEnum):
+    """What kind of answer the device has just asked for."""
+
+    ANY = "any"
+    YES_NO = "yes or no"
+    NUMBER = "a number"
 
 
 class Speaking(Enum):
