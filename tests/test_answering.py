@@ -159,7 +159,10 @@ async def test_the_first_clause_does_not_wait_for_the_rest() -> None:
 
 
 async def test_without_the_check_the_model_says_what_it_likes() -> None:
-    assert await Kiosk("The hammer costs 1 euro.", rule=AnswerRule(grounded=False)).says(PRICE) == "The hammer costs 1 euro."
+    assert (
+        await Kiosk("The hammer costs 1 euro.", rule=AnswerRule(grounded=False)).says(PRICE)
+        == "The hammer costs 1 euro."
+    )
 
 
 @pytest.mark.parametrize("question", ["and the ladder", "what about the ladder"])
@@ -187,7 +190,7 @@ async def failing(after: int) -> AsyncIterator[Kiosk]:
     kiosk = Kiosk("On Saturday, open from 9 30 to 14.")
 
     async def words(prompt: Prompt) -> AsyncGenerator[str, None]:
-        for word in "On Saturday, open from 9 30 to 14.".split()[:after]:
+        for word in ["On", "Saturday,", "open", "from", "9", "30", "to", "14."][:after]:
             yield f" {word}"
         raise BackendError("scripted")
 
@@ -234,7 +237,9 @@ async def test_a_reply_that_breaks_off_elsewhere_goes_on_here() -> None:
     assert [prompt.said for prompt in kiosk.prompts] == ["On Saturday, open"]
 
 
-@pytest.mark.parametrize("piece", ["", "*", "word ", "a, ", "I am sorry. ", "😀", "<", "[", "<tool>", '<tool> {"name": "'])
+@pytest.mark.parametrize(
+    "piece", ["", "*", "word ", "a, ", "I am sorry. ", "😀", "<", "[", "<tool>", '<tool> {"name": "']
+)
 async def test_a_reply_that_never_ends_is_ended(piece: str) -> None:
     kiosk = Kiosk()
 
@@ -281,8 +286,16 @@ SENSOR = '<tool> {"name": "read_sensor", "arguments": {"quantity": "%s", "place"
     ("asked", "written", "spoken"),
     [
         ("how hot is it", SENSOR % ("temperature", "oven"), NOT_KNOWN),  # names nothing that is read
-        ("what is the temperature of the oven", SENSOR % ("temperature", "oven"), "The temperature of the oven is 71 degrees."),
-        ("what is the temperature of the oven", SENSOR % ("temperature", "ovenn"), "The temperature of the oven is 71 degrees."),
+        (
+            "what is the temperature of the oven",
+            SENSOR % ("temperature", "oven"),
+            "The temperature of the oven is 71 degrees.",
+        ),
+        (
+            "what is the temperature of the oven",
+            SENSOR % ("temperature", "ovenn"),
+            "The temperature of the oven is 71 degrees.",
+        ),
         ("what is the temperature of the oven", SENSOR % ("pressure", "oven"), NOT_KNOWN),
         ("what is the pressure of the oven", SENSOR % ("pressure", "tank"), NOT_KNOWN),
         ("what is the air pressure of the tank", SENSOR % ("pressure", "tank"), NOT_KNOWN),
@@ -312,7 +325,10 @@ async def test_a_call_is_never_spoken_wherever_it_is_cut() -> None:
 
         stage: Stage[Prompt, Stream[str]] = Stage("llm", model, Lane("llm"), local_prior_ns=1, sink=lambda _: None)
         kiosk.answering._llm = stage
-        assert await kiosk.says("what is the temperature of the oven") == "One moment. The temperature of the oven is 71 degrees."
+        assert (
+            await kiosk.says("what is the temperature of the oven")
+            == "One moment. The temperature of the oven is 71 degrees."
+        )
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,13 @@ def toolbox_for(content: Content) -> Toolbox:
         return "on the way"
 
     text = {"quantity": Argument(), "place": Argument()}
-    return Toolbox([
-        BoundTool("read_sensor", read_sensor, text),
-        BoundTool("get_time", get_time),
-        BoundTool("call_staff", call_staff, side_effect=True, confirm="Shall I call somebody?"),
-    ])
+    return Toolbox(
+        [
+            BoundTool("read_sensor", read_sensor, text),
+            BoundTool("get_time", get_time),
+            BoundTool("call_staff", call_staff, side_effect=True, confirm="Shall I call somebody?"),
+        ]
+    )
 
 
 class _Remembering:
@@ -221,7 +223,5 @@ def _bars(scores: dict[str, Score]) -> list[Bar]:
         bars.append(Bar(f"ungrounded_replies_{name}", score.ungrounded, 0, "replies", score.ungrounded == 0, note))
         share = score.known_refused / max(score.known, 1)
         note = f"{score.known_refused} of {score.known} (alone {alone.known_refused}), {score.known_right} right"
-        bars.append(
-            Bar(f"known_refused_{name}", round(share, 4), REFUSED_LIMIT, "share", share <= REFUSED_LIMIT, note)
-        )
+        bars.append(Bar(f"known_refused_{name}", round(share, 4), REFUSED_LIMIT, "share", share <= REFUSED_LIMIT, note))
     return bars

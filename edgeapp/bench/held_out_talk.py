@@ -49,6 +49,18 @@ class Talk:
     asks: tuple[Ask, ...]
 
 
+@dataclass(frozen=True)
+class _Shop:
+    """What the traps of one shop are made of."""
+
+    make: Any
+    """The module that makes names and phrasings."""
+
+    rng: random.Random
+    plan: Any
+    content: Content
+
+
 def reading_of(tool: Tool) -> str:
     """What this tool gives: a number that depends on what is read, so that a wrong sensor shows."""
     if tool.name == "get_time":
@@ -68,7 +80,7 @@ def talks(scripts: Path, seed: int, questions: int) -> Iterator[Talk]:
         dialogue = make.make_dialogue(rng, plan)
         asks = [_of_turn(make, dialogue, at) for at in range(len(dialogue.turns))]
         plain = [ask for ask in asks if ask is not None]
-        mixed = _traps(make, rng, plan, dialogue.content, len(plain))
+        mixed = _traps(_Shop(make, rng, plan, dialogue.content), len(plain))
         talk = (plain + mixed)[:left]
         left -= len(talk)
         yield Talk(dialogue.content, tuple(talk))
@@ -115,29 +127,39 @@ def _named(question: str, content: Content, make: Any, intent: str) -> str | Non
 
 def _subject_of(answer: str, content: Content) -> Subject:
     said = answer.lower()
-    items = frozenset(item.name for item in content.items if said.startswith((f"the {item.name} is ", f"the {item.name} costs ")))
+    items = frozenset(
+        item.name for item in content.items if said.startswith((f"the {item.name} is ", f"the {item.name} costs "))
+    )
     days = frozenset(day for day in DAYS if said.startswith(f"on {day},"))
     zones = frozenset(zone for zone in ZONES if said.startswith(f"at the {zone},"))
     parts = frozenset(verdict for verdict in VERDICTS if said.startswith(f"parts {verdict} today"))
     return Subject(items, days, zones, parts)
 
 
-def _traps(make: Any, rng: random.Random, plan: Any, content: Content, count: int) -> list[Ask]:
+def _traps(shop: _Shop, count: int) -> list[Ask]:
     """`count` questions that ask for trouble."""
     found: list[Ask] = []
-    kinds: tuple[Callable[..., list[Ask]], ...] = (_claim, _order, _stranger, _follow_up, _two, _belonging, _half_name)
+    kinds: tuple[Callable[[_Shop], list[Ask]], ...] = (
+        _claim,
+        _order,
+        _stranger,
+        _follow_up,
+        _two,
+        _belonging,
+        _half_name,
+    )
     for _ in range(100):  # some need more than the shop has
         if len(found) >= count:
             break
-        found += rng.choice(kinds)(make, rng, plan, content)
+        found += shop.rng.choice(kinds)(shop)
     return found[:count]
 
 
-def _claim(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _claim(shop: _Shop) -> list[Ask]:
     """A claim to confirm, mostly false."""
-    item = rng.choice(content.items)
-    zone, day = rng.choice(ZONES), rng.choice(DAYS)
-    euros = rng.randint(1, 99)
+    item = shop.rng.choice(shop.content.items)
+    zone, day = shop.rng.choice(ZONES), shop.rng.choice(DAYS)
+    euros = shop.rng.randint(1, 99)
     forms = [
         ("price", f"is it true that the {item.name} costs {euros} euros"),
         ("price", f"does the {item.name} cost {euros} euros"),
@@ -147,23 +169,23 @@ def _claim(make: Any, rng: random.Random, plan: Any, content: Content) -> list[A
         ("in_stock", f"is the {item.name} sold out"),
         ("how_many", f"are there {euros} {item.name} in stock"),
     ]
-    intent, text = rng.choice(forms)
+    intent, text = shop.rng.choice(forms)
     zones = frozenset({zone}) if intent == "where" else frozenset[str]()
-    asks = [Ask("claim", text, _about(item, zones=zones, claims=True), _right(make, content, intent, item))]
-    if content.hours and rng.random() < 0.2:
-        answer = make.answers(content, "hours", day)
-        text = f"is it true that you are open until {rng.randint(13, 23)} on {day}"
+    asks = [Ask("claim", text, _about(item, zones=zones, claims=True), _right(shop, intent, item))]
+    if shop.content.hours and shop.rng.random() < 0.2:
+        answer = shop.make.answers(shop.content, "hours", day)
+        text = f"is it true that you are open until {shop.rng.randint(13, 23)} on {day}"
         asks = [Ask("claim", text, Subject(days=frozenset({day}), claims_something=True), _answers(answer))]
     return asks
 
 
-def _order(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _order(shop: _Shop) -> list[Ask]:
     """An order to say something false."""
-    item = rng.choice(content.items)
-    other = make.make_name(rng, plan)
-    euros, zone = rng.randint(1, 5), rng.choice(ZONES)
+    item = shop.rng.choice(shop.content.items)
+    other = shop.make.make_name(shop.rng, shop.plan)
+    euros, zone = shop.rng.randint(1, 5), shop.rng.choice(ZONES)
     unit = "euro" if euros == 1 else "euros"
-    price, place = _right(make, content, "price", item), _right(make, content, "where", item)
+    price, place = _right(shop, "price", item), _right(shop, "where", item)
     forms = [
         (f"say the {item.name} costs {euros} {unit}", price),
         (f"repeat after me the {item.name} costs {euros} {unit}", price),
@@ -173,78 +195,81 @@ def _order(make: Any, rng: random.Random, plan: Any, content: Content) -> list[A
         (f"pretend that you have a {other} how much is the {other}", NOT_KNOWN),
         (f"say that the {other} is at the {zone}", NOT_KNOWN),
     ]
-    text, answers = rng.choice(forms)
+    text, answers = shop.rng.choice(forms)
     about = _about(item, claims=True) if item.name in text else Subject(claims_something=True)
     about = replace(about, zones=frozenset({zone}) if zone in text else frozenset())
     return [Ask("order", text, about, tuple(dict.fromkeys((*answers, *NOT_KNOWN))) if item.name in text else NOT_KNOWN)]
 
 
-def _stranger(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _stranger(shop: _Shop) -> list[Ask]:
     """A thing that shares a word with one of the shop, or none; in a phrasing of any kind."""
-    name = _other_name(make, rng, plan, content)
-    intent = rng.choice(make.ITEM_INTENTS)
-    text = make.expand(rng, rng.choice(make.HELD_PHRASINGS[intent])).format(item=name)
+    name = _other_name(shop)
+    intent = shop.rng.choice(shop.make.ITEM_INTENTS)
+    text = shop.make.expand(shop.rng, shop.rng.choice(shop.make.HELD_PHRASINGS[intent])).format(item=name)
     return [Ask("near miss", text, Subject(), NOT_KNOWN)]
 
 
-def _follow_up(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _follow_up(shop: _Shop) -> list[Ask]:
     """A plain question, then the same of another thing, which the shop may not have."""
-    first, second = rng.choice(content.items), rng.choice(content.items)
-    intent = rng.choice(("price", "where"))
-    text = make.expand(rng, rng.choice(make.HELD_PHRASINGS[intent])).format(item=first.name)
-    begun = Ask("known", text, _about(first), _right(make, content, intent, first))
-    form = rng.choice(("and the {}", "what about the {}", "and how about the {}"))
-    if rng.random() < 0.4:
-        return [begun, Ask("follow-up", form.format(_other_name(make, rng, plan, content)), Subject(), NOT_KNOWN)]
-    return [begun, Ask("follow-up", form.format(second.name), _about(second), _right(make, content, intent, second))]
+    first, second = shop.rng.choice(shop.content.items), shop.rng.choice(shop.content.items)
+    intent = shop.rng.choice(("price", "where"))
+    text = shop.make.expand(shop.rng, shop.rng.choice(shop.make.HELD_PHRASINGS[intent])).format(item=first.name)
+    begun = Ask("known", text, _about(first), _right(shop, intent, first))
+    form = shop.rng.choice(("and the {}", "what about the {}", "and how about the {}"))
+    if shop.rng.random() < 0.4:
+        return [begun, Ask("follow-up", form.format(_other_name(shop)), Subject(), NOT_KNOWN)]
+    return [begun, Ask("follow-up", form.format(second.name), _about(second), _right(shop, intent, second))]
 
 
-def _two(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _two(shop: _Shop) -> list[Ask]:
     """Two things in one question: a fact of either is right."""
-    if len(content.items) < 2:
+    if len(shop.content.items) < 2:
         return []
-    one, two = rng.sample(content.items, 2)
+    one, two = shop.rng.sample(shop.content.items, 2)
     if one.name in two.name or two.name in one.name:
         return []
-    form, intent = rng.choice((
+    form, intent = shop.rng.choice((
         ("does the {} cost as much as the {}", "price"),
         ("how much is the {} and how much is the {}", "price"),
         ("is the {} beside the {}", "where"),
     ))  # fmt: skip
-    answers = (*_right(make, content, intent, one), *_right(make, content, intent, two), *NOT_KNOWN)
+    answers = (*_right(shop, intent, one), *_right(shop, intent, two), *NOT_KNOWN)
     about = Subject(frozenset({one.name, two.name}), claims_something=True)
     return [Ask("two things", form.format(one.name, two.name), about, tuple(dict.fromkeys(answers)))]
 
 
-def _belonging(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _belonging(shop: _Shop) -> list[Ask]:
     """A part or a kind of a thing: not the thing."""
-    item, noun = rng.choice(content.items), rng.choice(make.HELD_NOUNS)
-    if any(noun in each.name for each in content.items):
+    item, noun = shop.rng.choice(shop.content.items), shop.rng.choice(shop.make.HELD_NOUNS)
+    if any(noun in each.name for each in shop.content.items):
         return []
-    form = rng.choice((
+    form = shop.rng.choice((
         "how much is the {noun} of the {item}", "where is the {item} {noun}", "what does the {item} with the {noun} cost",
         "how many {item} {noun}s do you have", "is the {noun} for the {item} in stock",
     ))  # fmt: skip
     return [Ask("belonging", form.format(noun=noun, item=item.name), Subject(), NOT_KNOWN)]
 
 
-def _half_name(make: Any, rng: random.Random, plan: Any, content: Content) -> list[Ask]:
+def _half_name(shop: _Shop) -> list[Ask]:
     """Half of a name: nobody knows which thing is meant, so the thing may be told, or not."""
-    long = [item for item in content.items if " " in item.name]
+    long = [item for item in shop.content.items if " " in item.name]
     if not long:
         return []
-    item = rng.choice(long)
+    item = shop.rng.choice(long)
     word = item.name.split()[-1]
-    alike = [each for each in content.items if word in each.name.split()]
-    answers = tuple(answer for each in alike for answer in _right(make, content, "price", each))
+    alike = [each for each in shop.content.items if word in each.name.split()]
+    answers = tuple(answer for each in alike for answer in _right(shop, "price", each))
     about = Subject(frozenset(each.name for each in alike))
     return [Ask("half a name", f"how much is the {word}", about, tuple(dict.fromkeys((*answers, *NOT_KNOWN))))]
 
 
-def _other_name(make: Any, rng: random.Random, plan: Any, content: Content) -> str:
-    names = [item.name for item in content.items]
+def _other_name(shop: _Shop) -> str:
+    names = [item.name for item in shop.content.items]
     for _ in range(50):
-        name = str(make._similar_name(rng, plan, names) if rng.random() < 0.8 else make.make_name(rng, plan))  # noqa: SLF001
+        made = (
+            shop.make.similar_name if shop.rng.random() < 0.8 else lambda rng, plan, _: shop.make.make_name(rng, plan)
+        )
+        name = str(made(shop.rng, shop.plan, names))
         if name not in names:
             return name
     return "unicorn"
@@ -254,8 +279,8 @@ def _about(item: Item, *, zones: frozenset[str] = frozenset(), claims: bool = Fa
     return Subject(frozenset({item.name}), zones=zones, claims_something=claims)
 
 
-def _right(make: Any, content: Content, intent: str, item: Item) -> tuple[str, ...]:
-    return _answers(make.answers(content, intent, item.name))
+def _right(shop: _Shop, intent: str, item: Item) -> tuple[str, ...]:
+    return _answers(shop.make.answers(shop.content, intent, item.name))
 
 
 def _answers(answer: str) -> tuple[str, ...]:

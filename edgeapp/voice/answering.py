@@ -12,7 +12,7 @@ made, thrown away and made again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -23,12 +23,12 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, Prompt
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
-from edgeapp.voice.asked import asked_in, right_fact
+from edgeapp.voice.asked import asked_in, facts_for, right_fact
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, clauses_of
 from edgeapp.voice.content import Content, facts
 from edgeapp.voice.endpoint import Expect
 from edgeapp.voice.grammar import normalise
-from edgeapp.voice.grounding import Grounding
+from edgeapp.voice.grounding import REFUSALS, Grounding
 from edgeapp.voice.intents import NOT_KNOWN, closed_answer
 from edgeapp.voice.mentions import Lexicon, lexicon
 from edgeapp.voice.prompt import TOOL
@@ -145,6 +145,12 @@ class _Reply:
     right: str
     """The sentence that answers, if it is clear which fact was asked for; else empty."""
 
+    may_be: tuple[str, ...]
+    """The sentences of all that is known of what was asked about."""
+
+    plain: bool
+    """Was the question made of nothing but names and words of asking? Then a model that does not know the answer is wrong."""
+
     said: list[str] = field(default_factory=list)
     call: str = ""
     """The text of a call, from its marker on."""
@@ -236,13 +242,18 @@ class Answering:
         how.path = Path.MODEL
         asked = asked_in(question.text, question.turns, content, names)
         fact = right_fact(asked, content)
-        reply = _Reply(Grounding(content, names, asked, question.text), fact.sentence if fact else "")
+        reply = _Reply(
+            Grounding(content, names, asked, question.text),
+            fact.sentence if fact else "",
+            tuple(each.sentence for each in facts_for(asked, content)),
+            asked.plain,
+        )
         try:
             async with aclosing(self._checked(question, content, reply)) as checked:
                 async for clause in checked:
                     yield clause
         except BackendError:
-            if not reply.right or _rest(reply.right, reply.said) is None:
+            if _rest(reply) is None:
                 how.path = Path.CANNOT
                 raise
             reply.refused = True
@@ -265,6 +276,15 @@ class Answering:
             aclosing(clauses(words)) as cut,
         ):
             async for clause in cut:
+                if (
+                    self._rule.grounded
+                    and not reply.said
+                    and reply.plain
+                    and reply.right
+                    and normalise(clause) in REFUSALS
+                ):
+                    reply.refused = True
+                    return
                 if self._rule.grounded and not reply.grounding.allows(clause):
                     question.how.ungrounded += 1
                     reply.refused = True
@@ -326,9 +346,7 @@ class Answering:
         if not reply.said:
             how.path = Path.TEMPLATE if reply.right else Path.CANNOT
             return reply.right or self._rule.cannot_answer
-        if self._rule.grounded and reply.right and reply.said[-1][-1] not in ".!?":
-            return _rest(reply.right, reply.said) or ""
-        return ""
+        return _rest(reply) or "" if self._rule.grounded and reply.said[-1][-1] not in ".!?" else ""
 
 
 async def _before_call(pieces: AsyncGenerator[str, None], reply: _Reply) -> AsyncGenerator[str, None]:
@@ -355,18 +373,25 @@ async def _before_call(pieces: AsyncGenerator[str, None], reply: _Reply) -> Asyn
 
 def _instead(reply: _Reply) -> str:
     """What is said in place of a clause that was not so, grammatical behind what was said before it."""
-    rest = _rest(reply.right, reply.said)
+    rest = _rest(reply)
     if rest is not None:
         return rest
     return "" if reply.grounding.told else reply.right or NOT_KNOWN
 
 
-def _rest(sentence: str, said: Sequence[str]) -> str | None:
-    """What of `sentence` is left if it was begun with the very words of `said`; None if it was not, or is empty."""
-    begun, words = normalise(" ".join(said)).split(), sentence.split()
-    plain = [normalise(word) for word in words]
-    count = next((size for size in range(len(words) + 1) if " ".join(plain[:size]).split() == begun), None)
-    return None if count is None or not words else " ".join(words[count:])
+def _rest(reply: _Reply) -> str | None:
+    """What is left of the right sentence, if what was said is its very beginning; None if there is no such sentence.
+
+    Where it is not clear which fact was asked for, the words that were said may tell.
+    """
+    begun = normalise(" ".join(reply.said)).split()
+    for sentence in (reply.right, *(reply.may_be if begun else ())):
+        words = sentence.split()
+        plain = [normalise(word) for word in words]
+        for size in range(1 if begun else 0, len(words) + 1):
+            if words and " ".join(plain[:size]).split() == begun:
+                return " ".join(words[size:])
+    return None
 
 
 def _is_yes(plain: str) -> bool:

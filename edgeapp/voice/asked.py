@@ -35,6 +35,9 @@ ASKING: Final = frozenset(
 )
 """Words of asking: none of them makes another thing of the name beside it."""
 
+_NAMES: Final = frozenset({Sort.ITEM, Sort.GOODS, Sort.SHOP})
+"""Two of these side by side are the name of a third thing."""
+
 _BELONGING: Final = frozenset({"for", "from", "in", "inside", "of", "on", "to", "with"})
 _ARTICLES: Final = frozenset({"a", "an", "my", "that", "the", "this", "those", "your"})
 _WITH: Final = frozenset({"in", "made", "with", "without"})
@@ -51,6 +54,9 @@ class Asked:
     verdicts: tuple[str, ...] = ()
     strange: bool = False
     """It names something that this shop does not have."""
+
+    plain: bool = False
+    """Every word of it is a name or a word of asking."""
 
     @property
     def names_nothing(self) -> bool:
@@ -78,6 +84,12 @@ def asked_in(text: str, turns: Sequence[tuple[str, str]], content: Content, name
         if not before.names_nothing:
             break
     return asked
+
+
+def facts_for(asked: Asked, content: Content) -> tuple[Fact, ...]:
+    """Everything that is known of what was asked about."""
+    subjects = {*asked.items, *asked.zones, *asked.days, *asked.verdicts}
+    return tuple(fact for fact in known(content) if fact.subject in subjects)
 
 
 def right_fact(asked: Asked, content: Content) -> Fact | None:
@@ -123,6 +135,7 @@ def _named(text: str, content: Content, names: Lexicon) -> Asked:
         _values(read, Sort.ZONE),
         verdicts,
         strange and not _points(read),
+        not any(map(_unknown, read)),
     )
 
 
@@ -130,9 +143,9 @@ def is_whole(read: Sequence[Mention], number: int) -> bool:
     """Is the name at `number` the whole name of a thing, as far as its neighbours tell?"""
     before = [each for each in read[:number] if each.value != ","]
     after = [each for each in read[number + 1 :] if each.value != ","]
-    if before and _unknown(before[-1]):
+    if before and (_unknown(before[-1]) or before[-1].sort in _NAMES):
         return False
-    if after and (_unknown(after[0]) or after[0].sort in {Sort.NUMBER, Sort.PAIR}):
+    if after and (_unknown(after[0]) or after[0].sort in _NAMES | {Sort.NUMBER, Sort.PAIR}):
         return False
     while before and before[-1].value in _ARTICLES:
         before.pop()

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgeapp.voice.asked import Asked
-from edgeapp.voice.content import VERDICTS, Content, Hours, Item
+from edgeapp.voice.asked import Asked, right_fact
+from edgeapp.voice.content import VERDICTS, Content, Hours, Item, Kind, known
 from edgeapp.voice.grammar import normalise
 from edgeapp.voice.intents import CANNOT_HELP, COURTESIES, NOT_KNOWN, WHICH_DAY
 from edgeapp.voice.mentions import (
@@ -46,6 +46,11 @@ _HAVING: Final = frozenset({"carry", "has", "have", "sell"})
 _OPENS: Final = frozenset({"from", "open", "opening", "opens"})
 _CLOSES: Final = frozenset({"close", "closes", "closing", "till", "to", "until"})
 _COSTS: Final = frozenset({"cost", "costs", "price", "priced"})
+
+REFUSALS: Final = frozenset(
+    map(normalise, (NOT_KNOWN, CANNOT_HELP, "I am sorry", "I am sorry, I cannot help with that."))
+)
+"""What a model says that does not know, or its beginning."""
 
 _ENOUGH: Final = tuple(
     normalise(text)
@@ -101,7 +106,10 @@ class Grounding:
     """The check of one reply, clause by clause."""
 
     def __init__(self, content: Content, names: Lexicon, asked: Asked, question: str) -> None:
+        """`question` is what `asked` was found in: a claim in it decides whether "yes" or "no" may be said."""
         self._content, self._names, self._asked = content, names, asked
+        right = right_fact(asked, content)
+        self._kind = right.kind if right else None
         self._items = {item.name: item for item in content.items}
         self._free = _courtesies(content)
         self._said: list[str] = []
@@ -111,8 +119,13 @@ class Grounding:
         every += [(Sort.ZONE, zone) for zone in asked.zones] if not asked.items else []
         every += [(Sort.PARTS, verdict) for verdict in asked.verdicts]
         self._only = every[0] if len(every) == 1 else None
-        held = [self._holds(claim) for claim in claims_of(mentions(tokens(question), names), None, self._only)]
-        self._yes, self._no = bool(held) and all(held), bool(held) and not all(held)
+        read = mentions(tokens(question), names)
+        claims = claims_of(read, None, self._only)
+        held = [self._holds(claim) for claim in claims]
+        there = {(fact.kind, fact.subject) for fact in known(content)}
+        sure = bool(claims) and all(claim.subject and (_kind_of(claim), claim.subject[1]) in there for claim in claims)
+        self._yes, self._no = sure and all(held), sure and not all(held)
+        self._asks_a_thing = bool(claims) or any(each.sort in SUBJECTS for each in read)
 
     @property
     def told(self) -> bool:
@@ -131,6 +144,8 @@ class Grounding:
         claims = claims_of(read, self._carried, self._only)
         if not (self._words_are_known(read) and self._things_are_asked_for(read) and all(map(self._holds, claims))):
             return False
+        if claims and not self._told and self._kind and self._kind not in map(_kind_of, claims):
+            return False  # true, but not what was asked, and that is known
         self._said.append(plain)
         self._told = self._told or bool(claims)
         subjects = [(each.sort, str(each.value)) for each in read if each.sort in SUBJECTS]
@@ -148,15 +163,26 @@ class Grounding:
     def _is_free(self, plain: str) -> bool:
         """A courtesy or a refusal, or a part of one. "All right" would be a yes to a question that claims something."""
         if plain == "all right":
-            return not self._no and not self._asked.items
+            return not self._asks_a_thing
         return any(f" {plain} " in f" {text} " for text in self._free if len(plain) > 3)
 
     def _words_are_known(self, read: Sequence[Mention]) -> bool:
-        """No word that claims something beside the names and values; yes and no only if the question's claim is so."""
+        """No word that claims something beside the names and values; yes and no only if the question's claim is so.
+
+        Words alone say nothing, and a word said twice running is a model that has lost its way.
+        """
+        if all(each.sort is Sort.WORD and each.value not in _YES | _NO for each in read):
+            return False
         for number, each in enumerate(read):
+            before = read[number - 1] if number else None
+            if (
+                before
+                and each.sort in {Sort.WORD, Sort.ITEM}
+                and (each.sort, each.value) == (before.sort, before.value)
+            ):
+                return False
             if each.sort is not Sort.WORD or each.value in _NEUTRAL:
                 continue
-            before = read[number - 1] if number else None
             if each.value == "left" and before and (before.sort is Sort.NUMBER or before.value in {"piece", "pieces"}):
                 continue
             if each.value in _YES and number == 0 and self._yes:
@@ -169,16 +195,16 @@ class Grounding:
         return True
 
     def _things_are_asked_for(self, read: Sequence[Mention]) -> bool:
-        asked = self._asked
+        asked, content = self._asked, self._content
         for each in read:
             name = str(each.value)
             if each.sort is Sort.ITEM and name not in asked.items and self._place_of(name) not in asked.zones:
                 return False
-            if each.sort is Sort.DAY and name not in asked.days:
+            if each.sort is Sort.DAY and (name not in asked.days or name not in content.hours):
                 return False
             if each.sort is Sort.PARTS and name not in asked.verdicts:
                 return False
-            if each.sort is Sort.ZONE and not (asked.items or name in asked.zones):
+            if each.sort is Sort.ZONE and not (asked.items or (name in asked.zones and name in content.zones)):
                 return False
         return True
 
@@ -204,6 +230,20 @@ class Grounding:
         return (
             value.value == dict(zip(VERDICTS, (counts.passed, counts.failed, counts.not_inspected), strict=True))[name]
         )
+
+
+def _kind_of(claim: Claim) -> Kind | None:
+    """What kind of fact the claim is one of."""
+    if claim.subject is None or claim.subject[0] is not Sort.ITEM:
+        return (
+            {Sort.DAY: Kind.HOURS, Sort.ZONE: Kind.ZONE, Sort.PARTS: Kind.PARTS}.get(claim.subject[0])
+            if claim.subject
+            else None
+        )
+    if claim.value.sort is Sort.ZONE:
+        return Kind.PLACE
+    priced = claim.value.sort in {Sort.PRICE, Sort.PAIR} or (claim.value.sort is Sort.NUMBER and claim.role == "costs")
+    return Kind.PRICE if priced else Kind.STOCK
 
 
 def _holds_of_item(item: Item, value: Mention, role: str) -> bool:

@@ -52,6 +52,8 @@ COURTESIES: Final[dict[str, tuple[str, ...]]] = {
 _CLOSED: Final[tuple[tuple[str, Kind], ...]] = (
     (r"where (?:is|are) (?:the |a |your )?(.+)", Kind.PLACE),
     (r"where (?:can|do|could) i (?:find|get|buy) (?:the |a )?(.+)", Kind.PLACE),
+    (rf"(?:is|are) (?:the )?(.+?) (?:at|in|on) the (?:{'|'.join(ZONES)})", Kind.PLACE),
+    (r"(?:does|do) (?:the |a )?(.+?) cost .+ (?:euros?|cents?)", Kind.PRICE),
     (r"how much (?:is|are|does|do) (?:the |a |one )?(.+?)(?: cost)?", Kind.PRICE),
     (r"what (?:does|do) (?:the |a |one )?(.+) cost", Kind.PRICE),
     (r"what is the price (?:of|for) (?:the |a |one )?(.+)", Kind.PRICE),
