@@ -139,13 +139,13 @@ def _named(text: str, content: Content, names: Lexicon) -> Asked:
     )
 
 
-def is_whole(read: Sequence[Mention], number: int) -> bool:
-    """Is the name at `number` the whole name of a thing, as far as its neighbours tell?"""
+def is_whole(read: Sequence[Mention], number: int, beside: frozenset[Sort] = _NAMES) -> bool:
+    """Is the name at `number` the whole name of a thing, as far as its neighbours tell? None of `beside` may be one."""
     before = [each for each in read[:number] if each.value != ","]
     after = [each for each in read[number + 1 :] if each.value != ","]
-    if before and (_unknown(before[-1]) or before[-1].sort in _NAMES):
+    if before and (_unknown(before[-1]) or before[-1].sort in beside):
         return False
-    if after and (_unknown(after[0]) or after[0].sort in _NAMES | {Sort.NUMBER, Sort.PAIR}):
+    if after and (_unknown(after[0]) or after[0].sort in beside | {Sort.NUMBER, Sort.PAIR}):
         return False
     while before and before[-1].value in _ARTICLES:
         before.pop()

@@ -220,5 +220,6 @@ def _is_named(tool: Tool, offered: Iterable[Tool], question: str) -> bool:
     """
     values = {value for each in offered for value in each.arguments.values()}
     read = mentions(tokens(question), names_of(values))
-    named = {each.value for number, each in enumerate(read) if each.sort is Sort.ITEM and is_whole(read, number)}
+    whole = (each for number, each in enumerate(read) if each.sort is Sort.ITEM and is_whole(read, number, frozenset()))
+    named = {each.value for each in whole}  # "oven temperature": two of them may stand side by side
     return named >= set(tool.arguments.values())
