@@ -157,7 +157,7 @@ def test_a_question_that_points_back_is_about_the_last_thing_named() -> None:
 @pytest.mark.parametrize(
     "clause",
     [
-        "The hammer costs about 12 euros 50.", "The hammer costs 12 dollars 50.", "The hammer is free.", "The hammer hammer.",
+        "Yes!", "The hammer costs about 12 euros 50.", "The hammer costs 12 dollars 50.", "The hammer is free.", "The hammer hammer.",
         "the the the", "It is here.", "It is the cheapest.", "The hammer costs -12 euros 50 off.", "The handle costs 12 euros 50.",
         "The hammer is at the rear left and side left.", "The hammer costs 12 euros 50 or 1 euro.", "8 hammers cost 12 euros 50, or 9.",
         "Hammer zwölf.", "The hammer costs 12.5 euros.", "The hammer costs 12 euros 5.", "Somebody is on the way.", "1250",
@@ -170,11 +170,18 @@ def test_a_clause_that_is_not_quite_so_is_refused(clause: str) -> None:
 
 @pytest.mark.parametrize(
     "clause",
-    ["The hammer costs 12 euros 50.", "Twelve euros fifty.", "It costs €12.50.", "12 euros and 50 cents", "I am sorry,",
+    ["The hammer costs 12 euros 50.", "Sure!", "It is located in the rear left section, and costs 12 euros 50.", "Twelve euros fifty.", "It costs €12.50.", "12 euros and 50 cents", "I am sorry,",
      "It is at the rear left, and costs 12 euros 50.", "You are welcome.", "The price of the hammer is 12 euros 50."],
 )  # fmt: skip
 def test_other_words_for_the_same_may_be_said(clause: str) -> None:
     assert check("what would the hammer cost me").allows(clause)
+
+
+@pytest.mark.parametrize(
+    "question", ["can i have a discount on the hammer", "do you like it", "the hammer costs 5 euros"]
+)
+def test_a_sure_is_a_promise_where_something_else_than_a_fact_is_asked(question: str) -> None:
+    assert not check(question).allows("Sure!")
 
 
 def test_a_clause_is_not_said_twice() -> None:

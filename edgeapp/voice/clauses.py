@@ -11,7 +11,8 @@ from edgeapp.voice.prompt import TOOL
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)|<[^>\n]{1,200}>|https?://\S+|www\.\S+")
 _MARKUP = re.compile(r"[*_`#~|\\^<>{}\[\]]+|^\s*[-•]\s+", re.MULTILINE)
 _SPOKEN_SIGNS: Final = "'’.,;:!?%&+-/()\"€$£°="
-_CUT = re.compile(r"(?<=[.!?;:])\s+|(?<=,)\s+(?=\D)|\n+")
+_CUT = re.compile(r"(?<=[.!?;:])\s+|(?<=,)\s+(?=\D)|(?<=[^\d\s],)\s+(?=\d)|\n+")
+"""Behind a comma too, so that "in stock," is spoken before "8 pieces" is written; not between two numbers."""
 
 REPLY_CHARS_MAX: Final = 1_200
 """The bound of one spoken reply, about 90 seconds; what comes after is not spoken."""

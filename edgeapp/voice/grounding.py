@@ -33,14 +33,17 @@ from edgeapp.voice.mentions import (
 
 _NEUTRAL: Final = frozenset(
     """
-    , a an and are at be being but can close closes closing cost costs find for from have has here i in is it its
-    me of on open opens opening our part parts piece pieces place price priced see so stock that the them there they this those till to today
-    until we well with you your also oclock
+    , a an and are area at be being but can close closes closing cost costs currently each find for from have has here i in is it its located
+    me of on open opens opening our part parts piece pieces place price priced see section so stock that the them there they this those till to today
+    until we well will with you your also oclock
     """.split()  # noqa: SIM905
 )
 """Words that claim nothing by themselves."""
 
 _YES: Final = frozenset({"certainly", "correct", "exactly", "indeed", "right", "sure", "true", "yes"})
+_WILLING: Final = frozenset({"certainly", "sure"})
+"""They only open an answer, if the question claims nothing and asks for nothing but facts."""
+
 _NO: Final = frozenset({"neither", "never", "no", "none", "nor", "not", "without"})
 _HAVING: Final = frozenset({"carry", "has", "have", "sell"})
 _OPENS: Final = frozenset({"from", "open", "opening", "opens"})
@@ -123,8 +126,13 @@ class Grounding:
         claims = claims_of(read, None, self._only)
         held = [self._holds(claim) for claim in claims]
         there = {(fact.kind, fact.subject) for fact in known(content)}
-        sure = bool(claims) and all(claim.subject and (_kind_of(claim), claim.subject[1]) in there for claim in claims)
+        sure = (
+            asked.plain
+            and bool(claims)
+            and all(claim.subject and (_kind_of(claim), claim.subject[1]) in there for claim in claims)
+        )
         self._yes, self._no = sure and all(held), sure and not all(held)
+        self._only_asks = asked.plain and not claims and not asked.names_nothing
         self._asks_a_thing = bool(claims) or any(each.sort in SUBJECTS for each in read)
 
     @property
@@ -185,7 +193,7 @@ class Grounding:
                 continue
             if each.value == "left" and before and (before.sort is Sort.NUMBER or before.value in {"piece", "pieces"}):
                 continue
-            if each.value in _YES and number == 0 and self._yes:
+            if number == 0 and ((each.value in _YES and self._yes) or (each.value in _WILLING and self._only_asks)):
                 continue
             if each.value == "no" and number == 0 and self._no:
                 continue
