@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgeapp.apps.kiosk import BUNDLED_CONTENT
-from edgeapp.bench.grounding import RULES, measure
-from edgeapp.bench.held_out_talk import NOT_KNOWN, talks
+from edgeapp.bench.grounding import RULES, bench_grounding, measure
+from edgeapp.bench.held_out_talk import NOT_KNOWN, reading_of, talks
 from edgeapp.bench.spoken_truth import Subject, ungrounded
 from edgeapp.voice.content import Tool, load_content, with_counts
 
@@ -90,12 +90,19 @@ async def test_the_kiosks_own_model_says_nothing_that_is_not_so() -> None:
     assert set(scores) == set(RULES)
     assert [scores[name].ungrounded for name in ("checked", "as_shipped")] == [0, 0]
     assert all(score.asked == 40 and score.right >= 30 for score in scores.values())
-    await asyncio.sleep(0)
+
+
+def test_the_command_prints_its_bars_as_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_grounding(quick=True, questions=10, seed=3) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert [bar["name"] for bar in line["bars"] if bar["name"].startswith("ungrounded")] == [
+        "ungrounded_replies_checked",
+        "ungrounded_replies_as_shipped",
+    ]
+    assert line["figures"]["model_alone"]["asked"] == 10
 
 
 def test_a_sensor_has_a_reading_of_its_own() -> None:
-    from edgeapp.bench.held_out_talk import reading_of
-
     assert reading_of(Tool("the heat of the oven", "read_sensor")) != reading_of(
         Tool("the heat of the tank", "read_sensor")
     )

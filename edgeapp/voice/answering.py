@@ -23,12 +23,12 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, Prompt
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
-from edgeapp.voice.asked import asked_in, facts_for, right_fact
+from edgeapp.voice.asked import asked_in
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, clauses_of
 from edgeapp.voice.content import Content, facts
 from edgeapp.voice.endpoint import Expect
 from edgeapp.voice.grammar import normalise
-from edgeapp.voice.grounding import REFUSALS, Grounding
+from edgeapp.voice.grounding import Grounding
 from edgeapp.voice.intents import NOT_KNOWN, closed_answer
 from edgeapp.voice.mentions import Lexicon, lexicon
 from edgeapp.voice.prompt import TOOL
@@ -67,7 +67,7 @@ class How:
 
     path: Path = Path.UNHEARD
     ungrounded: int = 0
-    """Clauses of the model that were not spoken: 0 or 1, since the reply ends there."""
+    """Clauses of the model that were not so and not spoken: 0 or 1, since the reply ends there."""
 
     turns_cut: int = 0
     """Turns of the history that did not fit the prompt."""
@@ -142,15 +142,6 @@ class _Reply:
     """One reply of the model so far."""
 
     grounding: Grounding
-    right: str
-    """The sentence that answers, if it is clear which fact was asked for; else empty."""
-
-    may_be: tuple[str, ...]
-    """The sentences of all that is known of what was asked about."""
-
-    plain: bool
-    """Was the question made of nothing but names and words of asking? Then a model that does not know the answer is wrong."""
-
     said: list[str] = field(default_factory=list)
     call: str = ""
     """The text of a call, from its marker on."""
@@ -241,19 +232,13 @@ class Answering:
         how, names = question.how, self._lexicon(content)
         how.path = Path.MODEL
         asked = asked_in(question.text, question.turns, content, names)
-        fact = right_fact(asked, content)
-        reply = _Reply(
-            Grounding(content, names, asked, question.text),
-            fact.sentence if fact else "",
-            tuple(each.sentence for each in facts_for(asked, content)),
-            asked.plain,
-        )
+        reply = _Reply(Grounding(content, names, asked, question.text))
         try:
             async with aclosing(self._checked(question, content, reply)) as checked:
                 async for clause in checked:
                     yield clause
         except BackendError:
-            if _rest(reply) is None:
+            if reply.grounding.rest(reply.said) is None:
                 how.path = Path.CANNOT
                 raise
             reply.refused = True
@@ -276,15 +261,6 @@ class Answering:
             aclosing(clauses(words)) as cut,
         ):
             async for clause in cut:
-                if (
-                    self._rule.grounded
-                    and not reply.said
-                    and reply.plain
-                    and reply.right
-                    and normalise(clause) in REFUSALS
-                ):
-                    reply.refused = True
-                    return
                 if self._rule.grounded and not reply.grounding.allows(clause):
                     question.how.ungrounded += 1
                     reply.refused = True
@@ -343,10 +319,12 @@ class Answering:
 
     def _end(self, how: How, reply: _Reply) -> str:
         """What is still to be said when the model has ended: the rest of a sentence that it left open, if it is known."""
+        right = reply.grounding.right
         if not reply.said:
-            how.path = Path.TEMPLATE if reply.right else Path.CANNOT
-            return reply.right or self._rule.cannot_answer
-        return _rest(reply) or "" if self._rule.grounded and reply.said[-1][-1] not in ".!?" else ""
+            how.path = Path.TEMPLATE if right else Path.CANNOT
+            return right or self._rule.cannot_answer
+        is_open = reply.said[-1][-1] not in ".!?"
+        return reply.grounding.rest(reply.said) or "" if self._rule.grounded and is_open else ""
 
 
 async def _before_call(pieces: AsyncGenerator[str, None], reply: _Reply) -> AsyncGenerator[str, None]:
@@ -373,25 +351,10 @@ async def _before_call(pieces: AsyncGenerator[str, None], reply: _Reply) -> Asyn
 
 def _instead(reply: _Reply) -> str:
     """What is said in place of a clause that was not so, grammatical behind what was said before it."""
-    rest = _rest(reply)
+    rest = reply.grounding.rest(reply.said)
     if rest is not None:
         return rest
-    return "" if reply.grounding.told else reply.right or NOT_KNOWN
-
-
-def _rest(reply: _Reply) -> str | None:
-    """What is left of the right sentence, if what was said is its very beginning; None if there is no such sentence.
-
-    Where it is not clear which fact was asked for, the words that were said may tell.
-    """
-    begun = normalise(" ".join(reply.said)).split()
-    for sentence in (reply.right, *(reply.may_be if begun else ())):
-        words = sentence.split()
-        plain = [normalise(word) for word in words]
-        for size in range(1 if begun else 0, len(words) + 1):
-            if words and " ".join(plain[:size]).split() == begun:
-                return " ".join(words[size:])
-    return None
+    return "" if reply.grounding.told else reply.grounding.right or NOT_KNOWN
 
 
 def _is_yes(plain: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgeapp.voice.asked import Asked, right_fact
+from edgeapp.voice.asked import Asked, facts_for, right_fact
 from edgeapp.voice.content import VERDICTS, Content, Hours, Item, Kind, known
 from edgeapp.voice.grammar import normalise
 from edgeapp.voice.intents import CANNOT_HELP, COURTESIES, NOT_KNOWN, WHICH_DAY
@@ -50,7 +50,7 @@ _OPENS: Final = frozenset({"from", "open", "opening", "opens"})
 _CLOSES: Final = frozenset({"close", "closes", "closing", "till", "to", "until"})
 _COSTS: Final = frozenset({"cost", "costs", "price", "priced"})
 
-REFUSALS: Final = frozenset(
+_REFUSALS: Final = frozenset(
     map(normalise, (NOT_KNOWN, CANNOT_HELP, "I am sorry", "I am sorry, I cannot help with that."))
 )
 """What a model says that does not know, or its beginning."""
@@ -111,8 +111,11 @@ class Grounding:
     def __init__(self, content: Content, names: Lexicon, asked: Asked, question: str) -> None:
         """`question` is what `asked` was found in: a claim in it decides whether "yes" or "no" may be said."""
         self._content, self._names, self._asked = content, names, asked
-        right = right_fact(asked, content)
-        self._kind = right.kind if right else None
+        fact = right_fact(asked, content)
+        self._kind = fact.kind if fact else None
+        self.right = fact.sentence if fact else ""
+        """The sentence that answers, if it is clear which fact was asked for; else empty."""
+        self._sentences = [each.sentence for each in facts_for(asked, content)]
         self._items = {item.name: item for item in content.items}
         self._free = _courtesies(content)
         self._said: list[str] = []
@@ -145,6 +148,8 @@ class Grounding:
         plain = normalise(clause)
         if not plain or plain in self._said:
             return not plain
+        if self._refuses_what_is_known(plain):
+            return False
         if self._is_free(plain):
             self._said.append(plain)
             return True
@@ -160,6 +165,24 @@ class Grounding:
         if subjects and not (subjects[-1][0] is Sort.ZONE and self._speaks_of_an_item(subjects)):
             self._carried = subjects[-1]
         return True
+
+    def rest(self, said: Sequence[str]) -> str | None:
+        """What is left of the right sentence, if `said` is its very beginning; None if there is no such sentence.
+
+        Where it is not clear which fact was asked for, the words that were said may tell.
+        """
+        begun = normalise(" ".join(said)).split()
+        for sentence in (self.right, *(self._sentences if begun else ())):
+            words = sentence.split()
+            plain = [normalise(word) for word in words]
+            for size in range(1 if begun else 0, len(words) + 1):
+                if words and " ".join(plain[:size]).split() == begun:
+                    return " ".join(words[size:])
+        return None
+
+    def _refuses_what_is_known(self, plain: str) -> bool:
+        """A model that says it does not know, though nothing was asked but a fact that there is."""
+        return not self._said and bool(self.right) and self._asked.plain and plain in _REFUSALS
 
     def _speaks_of_an_item(self, subjects: Sequence[Subject]) -> bool:
         thing = subjects[-2] if len(subjects) > 1 else self._carried or self._only

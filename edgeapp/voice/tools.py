@@ -86,6 +86,8 @@ class BoundTool:
 
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     side_effect: bool = False
+    """Without one it may be called several times for a question, and for one that is not finished yet."""
+
     timeout_ns: int = 150 * MS
     """At most so long; less if the turn is due before, but never less than 100 ms."""
 
