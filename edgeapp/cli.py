@@ -119,6 +119,15 @@ def bench_voice(*, quick: bool, presets: tuple[str, ...], turns: int | None, see
     from edgeapp.bench.voice import bench_voice as measure
 
     sys.exit(measure(quick=quick, presets=presets, turns=turns, seed=seed, out=out))
+@bench.command("grounding")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: 150 questions.")
+@click.option("--questions", type=click.IntRange(10, 100_000), help="How many; 1,000, or 150 if quick.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+def bench_grounding(*, quick: bool, questions: int | None, seed: int) -> None:
+    """Does the kiosk say anything that is not so? Held-out questions and traps, with and without the check of facts."""
+    from edgeapp.bench.grounding import bench_grounding as measure
+
+    sys.exit(measure(quick=quick, questions=questions, seed=seed))
 
 
 @bench.command("near-edge")

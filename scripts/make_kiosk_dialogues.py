@@ -196,7 +196,7 @@ def make_content(rng: random.Random, plan: Plan = TRAIN) -> Content:
     """A random shop."""
     names: list[str] = []
     for _ in range(rng.randint(*plan.items)):
-        name = _similar_name(rng, plan, names) if names and rng.random() < 0.25 else make_name(rng, plan)
+        name = similar_name(rng, plan, names) if names and rng.random() < 0.25 else make_name(rng, plan)
         if name not in names:
             names.append(name)
     days = _some(rng, DAYS, plan.days)
@@ -366,7 +366,7 @@ def _item_turn(rng: random.Random, plan: Plan, content: Content) -> tuple[Turn, 
         name, known = item.name, item
     else:
         names = [other.name for other in content.items]
-        name = _similar_name(rng, plan, names) if rng.random() < plan.near else make_name(rng, plan)
+        name = similar_name(rng, plan, names) if rng.random() < plan.near else make_name(rng, plan)
         if name in names:
             return _item_turn(rng, plan, content)
         known = None
@@ -491,7 +491,7 @@ def expand(rng: random.Random, form: str) -> str:
     return " ".join(form.split())
 
 
-def _similar_name(rng: random.Random, plan: Plan, names: list[str]) -> str:
+def similar_name(rng: random.Random, plan: Plan, names: list[str]) -> str:
     """A name that shares a word with one of `names`: the near miss that reading must tell apart."""
     words = rng.choice(names).split()
     for _ in range(20):

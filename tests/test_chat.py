@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeapp.core.chat import CHATML, KIOSK, LLAMA3, ChatFormat
+from edgeapp.core.chat import CHATML, KIOSK, LLAMA3, ChatFormat, newest_that_fit
 from edgeapp.core.events import Prompt
 from edgeapp.voice import prompt as trained
 
@@ -39,3 +39,19 @@ def test_chatml_as_the_models_know_it() -> None:
         "<|im_start|>system\nFacts.\n\nNow: 3.<|im_end|>\n<|im_start|>user\nHi <|im_end|>\n"
         "<|im_start|>assistant\nHello.<|im_end|>\n<|im_start|>user\nHow much?<|im_end|>\n<|im_start|>assistant\nIt"
     )
+
+
+@pytest.mark.parametrize(
+    ("tokens", "room", "kept"),
+    [
+        ([10, 10, 10], 30, 3),
+        ([10, 10, 10], 29, 2),
+        ([1, 100, 1], 50, 1),
+        ([5], 4, 0),
+        ([], 0, 0),
+        ([0, 0], 0, 2),
+        ([1], -1, 0),
+    ],
+)
+def test_the_oldest_turns_go_first_and_whole(tokens: list[int], room: int, kept: int) -> None:
+    assert newest_that_fit(tokens, room) == kept

@@ -153,6 +153,12 @@ async def test_a_prefix_that_changes_with_every_question_is_not_kept(folder: Pat
 
 
 @pytest.mark.real_time
+async def test_it_counts_tokens_as_it_reads_them(folder: Path) -> None:
+    async with loaded(folder) as llm:
+        assert llm.count_tokens(KIOSK.render(PROMPT)) == sum(map(len, llm._tokens(PROMPT)))
+
+
+@pytest.mark.real_time
 async def test_closed_twice_it_says_so(folder: Path) -> None:
     async with loaded(folder) as llm:
         llm.close()

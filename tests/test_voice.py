@@ -315,6 +315,15 @@ async def test_clauses_are_the_same_however_the_text_arrives(size: int) -> None:
     ]
 
 
+async def test_a_value_does_not_hold_back_its_sentence_but_numbers_stay_together() -> None:
+    text = "It is in stock, 8 pieces. Open at 8, 12 and 18."
+    assert [clause async for clause in clauses(_pieces(text, 2))] == [
+        "It is in stock,",
+        "8 pieces.",
+        "Open at 8, 12 and 18.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("written", "spoken"),
     [

@@ -12,6 +12,7 @@ pieces may be tokenised alone and joined.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -85,6 +86,21 @@ class ChatFormat:
             return text
         words = text.split()
         return " " + " ".join(words) if words else ""
+
+
+def newest_that_fit(tokens: Sequence[int], room: int) -> int:
+    """How many of the last turns may stay, given what each costs, oldest first: the oldest go first, and whole.
+
+    One rule for everybody who shortens a conversation. What is not a turn (facts, question) is never cut: it has been
+    taken off the room before.
+    """
+    kept, used = 0, 0
+    for cost in reversed(tokens):
+        used += cost
+        if used > room:
+            break
+        kept += 1
+    return kept
 
 
 KIOSK: Final = ChatFormat(

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edgeapp.core.chat import CHATML, KIOSK, LLAMA3, ChatFormat
+from edgeapp.core.chat import CHATML, KIOSK, LLAMA3, ChatFormat, newest_that_fit
 from edgeapp.core.events import BackendError, ConfigError, Prompt
 from edgeapp.core.lane import Lane
 from edgeapp.core.pour import pour
@@ -100,6 +100,10 @@ class CTranslate2Llm:
         async with aclosing(self._reply(prompt, "llm.probe")) as pieces:
             async for _ in pieces:
                 pass
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens `text` is, as this model reads it. Quick: the tokenizer alone, on the calling thread."""
+        return len(self._encode(text))
 
     def close(self) -> None:
         """Let go of the weights once the bite under way is over. Idempotent."""
@@ -184,13 +188,10 @@ class CTranslate2Llm:
                 f"the facts take {len(self._head) + len(live)} tokens and the question {len(ask)}, which leaves no room for "
                 f"{prompt.max_tokens} more in the model's {self._context_tokens}: shorten them"
             )
-        turns: list[str] = []
-        for question, answer in reversed(prompt.turns):
-            turn = self._encode(self._chat.turn(question, answer))
-            if len(turns) + len(turn) > room:
-                break
-            turns = turn + turns
-        return self._head, live + turns + ask
+        turns = [self._encode(self._chat.turn(question, answer)) for question, answer in prompt.turns]
+        kept = newest_that_fit([len(turn) for turn in turns], room)
+        talk = [token for turn in turns[len(turns) - kept :] for token in turn]
+        return self._head, live + talk + ask
 
     def _encode(self, text: str) -> list[str]:
         limit = self._context_tokens * _CHARACTERS_PER_TOKEN

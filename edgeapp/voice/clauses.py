@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Final
 
 from edgeapp.voice.prompt import TOOL
@@ -11,7 +11,8 @@ from edgeapp.voice.prompt import TOOL
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)|<[^>\n]{1,200}>|https?://\S+|www\.\S+")
 _MARKUP = re.compile(r"[*_`#~|\\^<>{}\[\]]+|^\s*[-•]\s+", re.MULTILINE)
 _SPOKEN_SIGNS: Final = "'’.,;:!?%&+-/()\"€$£°="
-_CUT = re.compile(r"(?<=[.!?;:])\s+|(?<=,)\s+(?=\D)|\n+")
+_CUT = re.compile(r"(?<=[.!?;:])\s+|(?<=,)\s+(?=\D)|(?<=[^\d\s],)\s+(?=\d)|\n+")
+"""Behind a comma too, so that "in stock," is spoken before "8 pieces" is written; not between two numbers."""
 
 REPLY_CHARS_MAX: Final = 1_200
 """The bound of one spoken reply, about 90 seconds; what comes after is not spoken."""
@@ -28,7 +29,7 @@ def speakable(text: str) -> str:
     return " ".join(kept.split())
 
 
-async def clauses(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
+async def clauses(pieces: AsyncIterable[str]) -> AsyncGenerator[str, None]:
     """Cut a stream of text into speakable clauses, each as soon as it is whole; at most `REPLY_CHARS_MAX` in all.
 
     A reply that opens a tool call has nothing to be spoken.
@@ -49,6 +50,17 @@ async def clauses(pieces: AsyncIterable[str]) -> AsyncIterator[str]:
         if (clause := speakable(text)) and spoken + len(clause) <= REPLY_CHARS_MAX:
             spoken += len(clause)
             yield clause
+
+
+def clauses_of(text: str) -> list[str]:
+    """The speakable clauses of a whole text; at most `REPLY_CHARS_MAX` in all."""
+    spoken, found = 0, []
+    for part in _split(text):
+        clause = speakable(part)
+        spoken += len(clause)
+        if clause and spoken <= REPLY_CHARS_MAX:
+            found.append(clause)
+    return found
 
 
 def _split(text: str) -> list[str]:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 
 from edgeapp.core.events import ConfigError
@@ -119,6 +120,52 @@ def with_counts(content: Content, passed: int, failed: int, not_inspected: int) 
     return replace(content, qc=QcCounts(passed, failed, not_inspected))
 
 
+class Kind(StrEnum):
+    """What a fact says of its subject."""
+
+    PLACE = "place"
+    PRICE = "price"
+    STOCK = "stock"
+    ZONE = "zone"
+    HOURS = "hours"
+    PARTS = "parts"
+
+
+VERDICTS = ("passed", "failed", "not inspected")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that the kiosk knows, as its line stands in the prompt."""
+
+    kind: Kind
+    subject: str
+    """The item's name, the zone, the day, or the verdict of the parts."""
+
+    line: str
+
+    @property
+    def sentence(self) -> str:
+        """The fact as it is said to a person: the line between an opening and a full stop."""
+        opening = {Kind.ZONE: "At the ", Kind.HOURS: "On ", Kind.PARTS: ""}.get(self.kind, "The ")
+        line = opening + self.line
+        return f"{line[0].upper()}{line[1:]}."
+
+
+def known(content: Content) -> tuple[Fact, ...]:
+    """Every fact of the content, in the order of the prompt's lines."""
+    found = [fact for item in content.items for fact in _item_facts(item)]
+    found += [Fact(Kind.ZONE, zone, f"{zone}, {content.zones[zone]}") for zone in ZONES if zone in content.zones]
+    for day in DAYS:
+        if day in content.hours:
+            found.append(Fact(Kind.HOURS, day, f"{day.capitalize()}, {hours_text(content.hours[day])}"))
+    if content.qc is not None:
+        counts = (content.qc.passed, content.qc.failed, content.qc.not_inspected)
+        for verdict, count in zip(VERDICTS, counts, strict=True):
+            found.append(Fact(Kind.PARTS, verdict, f"parts {verdict} today, {count}"))
+    return tuple(found)
+
+
 def facts(content: Content) -> str:
     """Content -> the system text of a prompt: one fact a line, then an empty line, then the live lines.
 
@@ -127,15 +174,9 @@ def facts(content: Content) -> str:
     `edgeapp.voice.prompt.prefix`); what stands after it changes with the counts. A tool's line holds the very call; tools
     without arguments are few and stand in the live part, which a question never loses (`edgeapp.voice.relevance`).
     """
-    lines = [f"name: {content.name}"]
-    lines += [line for item in content.items for line in _item_lines(item)]
-    lines += [f"{zone}, {content.zones[zone]}" for zone in ZONES if zone in content.zones]
-    lines += [f"{day.capitalize()}, {hours_text(content.hours[day])}" for day in DAYS if day in content.hours]
-    live = ["nothing counted today"]
-    if content.qc is not None:
-        qc = content.qc
-        counts = {"passed": qc.passed, "failed": qc.failed, "not inspected": qc.not_inspected}
-        live = [f"parts {verdict} today, {count}" for verdict, count in counts.items()]
+    every = known(content)
+    lines = [f"name: {content.name}", *(fact.line for fact in every if fact.kind is not Kind.PARTS)]
+    live = [fact.line for fact in every if fact.kind is Kind.PARTS] or ["nothing counted today"]
     lines += [f"{tool.about} {tool_call(tool)}" for tool in content.tools if tool.arguments]
     live += [f"{tool.about} {tool_call(tool)}" for tool in content.tools if not tool.arguments]
     return "\n".join(lines) + "\n\n" + "\n".join(live)
@@ -175,15 +216,15 @@ def stock_text(stock: int) -> str:
     return f"in stock, {stock} {'piece' if stock == 1 else 'pieces'}"
 
 
-def _item_lines(item: Item) -> list[str]:
-    lines = []
+def _item_facts(item: Item) -> list[Fact]:
+    found = []
     if item.where is not None:
-        lines.append(f"{item.name} is at the {item.where}")
+        found.append(Fact(Kind.PLACE, item.name, f"{item.name} is at the {item.where}"))
     if item.price_cents is not None:
-        lines.append(f"{item.name} costs {price_text(item.price_cents)}")
+        found.append(Fact(Kind.PRICE, item.name, f"{item.name} costs {price_text(item.price_cents)}"))
     if item.stock is not None:
-        lines.append(f"{item.name} is {stock_text(item.stock)}")
-    return lines
+        found.append(Fact(Kind.STOCK, item.name, f"{item.name} is {stock_text(item.stock)}"))
+    return found
 
 
 def _item(entry: object, key: str, source: str) -> Item:

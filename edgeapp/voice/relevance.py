@@ -73,7 +73,7 @@ def _points_back(question: str) -> bool:
 
 def _terms(text: str) -> dict[str, int]:
     """The words of a text but the common ones, and the pairs of neighbours among them, each with its first place."""
-    words = [stem for word in _WORD.findall(text.lower()) if (stem := _stem(word)) not in _COMMON]
+    words = [form for word in _WORD.findall(text.lower()) if (form := stem(word)) not in _COMMON]
     terms: dict[str, int] = {}
     for place, word in enumerate(words):
         if word not in _SIDES:
@@ -83,7 +83,7 @@ def _terms(text: str) -> dict[str, int]:
     return terms
 
 
-def _stem(word: str) -> str:
+def stem(word: str) -> str:
     """One form for one thing and many: 'brushes' -> 'brush', 'batteries' -> 'battery', 'hammers' -> 'hammer'."""
     if len(word) > 4 and word.endswith("ies"):
         return word[:-3] + "y"
