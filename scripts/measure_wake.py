@@ -39,7 +39,22 @@ CARRIERS = (
     ("{} how much is the power drill", "how much is the power drill"),
     ("excuse me {} is the door lock in stock", "is the door lock in stock"), ("{} the weather is nice", ""),
 )  # fmt: skip
-ALIKE = ("hey", "edge", "app", "hedge", "happy", "jap", "wedge", "apple", "agile", "age", "act", "page", "map", "hey jude")
+ALIKE = (
+    "hey",
+    "edge",
+    "app",
+    "hedge",
+    "happy",
+    "jap",
+    "wedge",
+    "apple",
+    "agile",
+    "age",
+    "act",
+    "page",
+    "map",
+    "hey jude",
+)
 
 
 async def spoken(text: str, voice: str, words_per_minute: int, lane: Lane) -> NDArray[np.float64]:
@@ -111,7 +126,9 @@ async def measure(keyphrase: str, gain: float, minutes: float, voices: tuple[str
         for voice in voices:
             for carrier, question in CARRIERS:
                 speech = await spoken(carrier.format(keyphrase), voice, 150, lanes[2])
-                answers = [each for each in await path.take(in_a_room(Clip(speech, "", "", ""), rng)[0]) if each is not None]
+                answers = [
+                    each for each in await path.take(in_a_room(Clip(speech, "", "", ""), rng)[0]) if each is not None
+                ]
                 said, woken, right = said + 1, woken + bool(answers), right + (question in answers)
         print(f"gain {gain:g}: said {said}, woken {woken}, understood whole {right}", flush=True)
         false = 0

@@ -171,7 +171,7 @@ async def test_a_prefilled_history_is_resident_and_changes_no_word(growing: Path
         for count, question in ((0, "how much is it"), (1, "where is it"), (2, "are you open")):
             prompt = replace(PROMPT, turns=TURNS[:count], question=question, facts=f"item {count}")
             await ahead.prefill(so_far(PROMPT.system, TURNS[:count]))
-            head, rest = ahead._longest(*ahead._tokens(prompt))
+            _, rest = ahead._longest(*ahead._tokens(prompt))
             assert rest[0] == "<user>"
             assert rest.count("<user>") == 1  # only what is asked now is left to read
             assert await text_of(ahead, prompt) == await text_of(plain, prompt)

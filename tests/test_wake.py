@@ -7,12 +7,16 @@ import os
 import pty
 import termios
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeapp.apps.wake import attending, rule_of
+from edgeapp.apps.wiring import Parts
+from edgeapp.config import parse
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, Box, CameraFrame, ConfigError, Detections, DeviceError, TimestampKind
 from edgeapp.core.lane import Lane
@@ -155,6 +159,45 @@ def test_what_was_not_for_us_is_counted() -> None:
     assert attention.unaddressed == 3
 
 
+# Wired by the configuration
+
+WIRED = """
+[voice.wake]
+ways = ["presence"]
+[voice.wake.presence]
+camera = {source = "simulated", policy = "latest"}
+detect = {engine = "fake", options = {kind = "detect", boxes = [[[0.0, 0.0, 99.0, 900.0, "person", 0.9]]]}}
+"""
+
+
+async def test_the_configured_camera_and_detector_wake_the_device() -> None:
+    wake = parse(WIRED).voice.wake
+    woken: asyncio.Event = asyncio.Event()
+    attention = Attention(rule_of(wake), on_wake=lambda _: woken.set())
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, lambda _: None)
+        async with attending(wake, attention, parts), asyncio.timeout(60):
+            await woken.wait()
+        assert attention.listening(now_ns())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("ways = []", "ways is empty"),
+        ('ways = ["voice"]', "ways"),
+        ('ways = ["keyphrase"]\nkeyphrase = "hey"', "three syllables"),
+        ('ways = ["presence"]', "names no detector"),
+        ("awake_ms = 0", "awake_ms"),
+        ("presence = {height_share = 2.0}", "height_share"),
+    ],
+)
+def test_what_cannot_wake_anybody_is_one_sentence(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as refused:
+        parse(f"[voice.wake]\n{text}\n", "device.toml")
+    assert str(refused.value).startswith("device.toml: ")
+
+
 # A key of the terminal
 
 
@@ -169,7 +212,7 @@ async def test_a_terminal_taps_and_is_restored_on_every_exit(leaves: str) -> Non
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(theirs)
     try:
-        with pytest.raises(ZeroDivisionError):
+        with suppress(ZeroDivisionError):
             async with key.terminal("space", theirs) as keys:
                 assert not termios.tcgetattr(theirs)[3] & (termios.ECHO | termios.ICANON)
                 assert termios.tcgetattr(theirs)[3] & termios.ISIG  # Control-C goes on working
@@ -179,7 +222,6 @@ async def test_a_terminal_taps_and_is_restored_on_every_exit(leaves: str) -> Non
                 assert keys._presses.empty()
                 if leaves == "by an error":
                     raise ZeroDivisionError
-            raise ZeroDivisionError
         assert termios.tcgetattr(theirs) == before
     finally:
         os.close(ours)
@@ -298,11 +340,19 @@ async def pictures(count: int, every_ms: int) -> AsyncIterator[CameraFrame]:
         yield CameraFrame(np.zeros((480, 640, 3), np.uint8), now_ns(), number, "door", TimestampKind.FILE)
 
 
+async def test_a_camera_is_looked_at_no_more_often_than_every_100_ms() -> None:
+    failures: list[BackendError] = []
+    async with fake.load(fake.Options(kind="detect", takes_ms=0), Lane("detect")) as detect:
+        assert len([here async for here in presence(pictures(60, 33), detect, PresenceRule(), failures.append)]) == 15
+
+
 async def test_a_person_before_the_camera_wakes_the_device_and_leaving_ends_the_session() -> None:
     """Frames every 100 ms through a detector: nobody, a person for a second, a blink, nobody."""
     row = (10.0, 0.0, 100.0, 300.0, "person", 0.9)
     seen = (((),) * 5 + ((row,),) * 10 + ((),) * 2 + ((row,),) * 3) + ((),) * 60
-    options = fake.Options(kind="detect", takes_ms=20, boxes=tuple(() if each == () else each for each in seen), fail_every=7)
+    options = fake.Options(
+        kind="detect", takes_ms=20, boxes=tuple(() if each == () else each for each in seen), fail_every=7
+    )
     told: list[tuple[str, float]] = []
     attention = Attention(
         AttentionRule(frozenset({Way.PRESENCE})),

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,7 +21,9 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, ConfigError, DeviceError
 
 _WAITING_MAX: Final = 16  # presses nobody took yet; a hand is slower than any reader that still runs
-_REPEAT_NS: Final = 700 * MS  # the longest pause before a held key repeats itself: the same byte so soon is no new press
+_REPEAT_NS: Final = (
+    700 * MS
+)  # the longest pause before a held key repeats itself: the same byte so soon is no new press
 _READ_BYTES: Final = 64
 _FIRST_PAUSE_S: Final = 0.25  # between two attempts to open a button that went; doubles
 _LONGEST_PAUSE_S: Final = 5.0
@@ -66,17 +68,14 @@ class Keys:
 
 
 @asynccontextmanager
-async def open_key(options: Options) -> AsyncIterator[AsyncIterator[Press]]:
+async def open_key(options: Options) -> AsyncIterator[AsyncIterable[Press]]:
     """Open the configured key. Raises ConfigError, or DeviceError if the device is not there."""
     if options.device == "terminal":
         async with terminal(options.key, sys.stdin.fileno()) as keys:
-            yield aiter(keys)
+            yield keys
     else:
-        presses = await button(options)
-        try:
+        async with aclosing(await button(options)) as presses:
             yield presses
-        finally:
-            await presses.aclose()
 
 
 @asynccontextmanager

@@ -399,7 +399,9 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
             f"stt_pocketsphinx: noisy_phone_loop is {options.noisy_phone_loop}; use a probability above 0 and up to 1"
         )
     if not 0 < options.keyphrase_gain <= 1e30:
-        raise ConfigError(f"stt_pocketsphinx: keyphrase_gain is {options.keyphrase_gain}; use a number above 0 up to 1e30")
+        raise ConfigError(
+            f"stt_pocketsphinx: keyphrase_gain is {options.keyphrase_gain}; use a number above 0 up to 1e30"
+        )
     if options.keyphrase and options.phone_loop == 0:
         raise ConfigError("stt_pocketsphinx: a keyphrase is found among other sounds, so phone_loop must be above 0")
     if not 1 <= options.max_utterance_s <= 600:

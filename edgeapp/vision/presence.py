@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from dataclasses import dataclass
 
-from edgeapp.core.events import BackendError, CameraFrame, Detections
+from edgeapp.core.events import MS, BackendError, CameraFrame, Detections
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +19,14 @@ class PresenceRule:
     height_share: float = 0.3
     """Of the picture's height: who is smaller than this walks past further away."""
 
+    every_ns: int = 100 * MS
+    """Between two looks: a camera is faster than people."""
+
 
 def is_there(seen: Detections, frame_height: int, rule: PresenceRule) -> bool:
     """Does one box of the class reach the score and the height?"""
     return any(
-        box.label == rule.label
-        and box.score >= rule.score
-        and box.bottom - box.top >= rule.height_share * frame_height
+        box.label == rule.label and box.score >= rule.score and box.bottom - box.top >= rule.height_share * frame_height
         for box in seen.boxes
     )
 
@@ -36,11 +37,15 @@ async def presence(
     rule: PresenceRule,
     on_failure: Callable[[BackendError], None],
 ) -> AsyncGenerator[bool, None]:
-    """Look at every frame that comes; a look that fails says nothing about the person, only `on_failure`.
+    """Look at a frame every so often; a look that fails says nothing about the person, only `on_failure`.
 
     Ends with the frames. Raises DeviceError if the camera is lost.
     """
+    looked_ns: int | None = None
     async for frame in frames:
+        if looked_ns is not None and frame.at_ns - looked_ns < rule.every_ns:
+            continue
+        looked_ns = frame.at_ns
         try:
             seen = await detect(frame)
         except BackendError as failure:
