@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from make_questions import ASSETS, FOLDER, Clip, grammar, in_a_room
+from make_questions import FOLDER, Clip, grammar, in_a_room
 from measure_pocketsphinx import BABBLE, DEV_OUTSIDE, TEST_OUTSIDE
 from numpy.typing import NDArray
 
