@@ -119,6 +119,8 @@ def bench_voice(*, quick: bool, presets: tuple[str, ...], turns: int | None, see
     from edgeapp.bench.voice import bench_voice as measure
 
     sys.exit(measure(quick=quick, presets=presets, turns=turns, seed=seed, out=out))
+
+
 @bench.command("grounding")
 @click.option("--quick", is_flag=True, help="End within 50 seconds: 150 questions.")
 @click.option("--questions", type=click.IntRange(10, 100_000), help="How many; 1,000, or 150 if quick.")

@@ -83,6 +83,60 @@ class Shares(Section, frozen=True):
     tts_ms: float = 20.0
 
 
+class Camera(Section, frozen=True):
+    """Where pictures come from."""
+
+    source: str = "simulated"
+    """`simulated`, a /dev/v4l/by-id path, an index, an rtsp:// address, a GStreamer pipeline or a video file."""
+
+    policy: Literal["latest", "every"] = "every"
+    width: int = 0
+    height: int = 0
+    stall_ms: float = 500.0
+    """Without a new frame for this long the camera counts as gone."""
+
+
+class Presence(Section, frozen=True):
+    """Who stands in front of the device; see vision/presence.py."""
+
+    camera: Camera = Camera(source="0", policy="latest")
+    detect: Engine | None = None
+    """A detector that knows the class `label`. None ships with edgeapp: the bundled one knows parts and defects."""
+
+    label: str = "person"
+    person_score: float = 0.5
+    height_share: float = 0.3
+    """A person is at least so tall in the picture; smaller ones walk past further away."""
+
+    every_ms: float = 100.0
+    appear_ms: float = 300.0
+    leave_ms: float = 4_000.0
+
+
+class Wake(Section, frozen=True):
+    """When the device listens; see voice/wake.py."""
+
+    ways: tuple[Literal["always", "keyphrase", "key", "presence"], ...] = ("always",)
+    """Any of them: always; after `keyphrase`; while a key is held or after it is tapped; while a person is there."""
+
+    keyphrase: str = "hey edge app"
+    """Words of the recogniser's dictionary, or with their sounds in its `pronunciations`; three syllables or more."""
+
+    awake_ms: float = 20_000.0
+    """From the last words of either side to sleep."""
+
+    key_device: str = "terminal"
+    """`terminal`, or an input device such as /dev/input/by-id/... (buttons on GPIO pins are input devices, too)."""
+
+    key: str = "space"
+    """`space`, `enter` or a character of the terminal; the kernel's name of an input device's, such as KEY_SPACE."""
+
+    greeting: str = ""
+    """Said to a person who comes; empty says nothing."""
+
+    presence: Presence = Presence()
+
+
 class Voice(Section, frozen=True):
     """The voice kiosk."""
 
@@ -91,6 +145,7 @@ class Voice(Section, frozen=True):
 
     shares: Shares = Shares()
     endpoint: Endpoint = Endpoint()
+    wake: Wake = Wake()
     vad: Engine = Engine(engine="vad_silero")
     stt: Stage = Stage(engine="stt_pocketsphinx")
     llm: Stage = Stage(engine="llm_ctranslate2", options={"model": "kiosk-lm"})
@@ -117,19 +172,6 @@ class Audio(Section, frozen=True):
     speaker: str = ""
     block_ms: float = 16.0
     latency_ms: float = 20.0
-
-
-class Camera(Section, frozen=True):
-    """Where pictures come from."""
-
-    source: str = "simulated"
-    """`simulated`, a /dev/v4l/by-id path, an index, an rtsp:// address, a GStreamer pipeline or a video file."""
-
-    policy: Literal["latest", "every"] = "every"
-    width: int = 0
-    height: int = 0
-    stall_ms: float = 500.0
-    """Without a new frame for this long the camera counts as gone."""
 
 
 class Rule(Section, frozen=True):
@@ -217,6 +259,7 @@ def parse(text: str, source: str = "the configuration") -> Config:
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
+    _check_wake(config.voice.wake, source)
     return config
 
 
@@ -243,7 +286,7 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith("_j") and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1000000")
-            elif key.endswith(("_score", "threshold")) and not 0 <= value <= 1:
+            elif key.endswith(("_score", "_share", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
             elif key == "defect_scores":
                 for label, score in value.items():
@@ -255,6 +298,22 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value}; give a whole number from 0 to 1000000")
 
     visit(config, "")
+
+
+def _check_wake(wake: Wake, source: str) -> None:
+    """What the ways need is there."""
+    if not wake.ways:
+        raise ConfigError(f'{source}: voice.wake.ways is empty; name at least one, such as "always"')
+    if "keyphrase" in wake.ways and sum(sign.isalpha() for sign in wake.keyphrase) < 6:
+        raise ConfigError(
+            f"{source}: voice.wake.keyphrase is {wake.keyphrase!r}; use words of three syllables or more, "
+            "shorter ones are heard everywhere"
+        )
+    if "presence" in wake.ways and wake.presence.detect is None:
+        raise ConfigError(
+            f'{source}: voice.wake.ways has "presence" but voice.wake.presence.detect names no detector; '
+            f"give one that knows the class {wake.presence.label!r}, none is bundled"
+        )
 
 
 def _plainly(message: str) -> str:

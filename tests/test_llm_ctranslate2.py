@@ -23,6 +23,7 @@ from edgeapp.core.lane import Lane
 from edgeapp.engines import llm_ctranslate2
 from edgeapp.engines.llm_ctranslate2 import CTranslate2Llm, Options
 from edgeapp.voice import prompt as trained
+from edgeapp.voice.prompt import so_far
 
 PROMPT = Prompt("hex bolt: 4 euros 10\n\nparts today: 3 passed", (), "how much is it", max_tokens=60)
 
@@ -150,6 +151,57 @@ async def test_a_prefix_that_changes_with_every_question_is_not_kept(folder: Pat
             await keeping.probe(prompt.system)
             assert await text_of(llm, prompt) == await text_of(keeping, prompt)
         assert len(llm._resident) == before
+
+
+TURNS = (("where are the washers", "they are here"), ("how much are they", "ten cents"))
+
+
+@pytest.fixture(scope="module")
+def growing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a format in which system and history only grow."""
+    copy = tmp_path_factory.mktemp("growing") / "tiny"
+    shutil.copytree(folder, copy)
+    (copy / "chat.json").write_text(json.dumps({**_kiosk(), "seam": "", "facts_last": True}))
+    return copy
+
+
+@pytest.mark.real_time
+async def test_a_prefilled_history_is_resident_and_changes_no_word(growing: Path) -> None:
+    async with loaded(growing) as plain, loaded(growing) as ahead:
+        for count, question in ((0, "how much is it"), (1, "where is it"), (2, "are you open")):
+            prompt = replace(PROMPT, turns=TURNS[:count], question=question, facts=f"item {count}")
+            await ahead.prefill(so_far(PROMPT.system, TURNS[:count]))
+            _, rest = ahead._longest(*ahead._tokens(prompt))
+            assert rest[0] == "<user>"
+            assert rest.count("<user>") == 1  # only what is asked now is left to read
+            assert await text_of(ahead, prompt) == await text_of(plain, prompt)
+
+
+@pytest.mark.real_time
+async def test_histories_never_load_the_weights_anew_and_forgetting_keeps_the_head_alone(growing: Path) -> None:
+    async with loaded(growing, max_prefixes=4) as llm:
+        first = llm._generator
+        for number in range(12):
+            await llm.prefill(so_far(PROMPT.system, ((str(number), "yes"),)))
+        assert llm._generator is first
+        assert len(llm._resident) == 4
+        await llm.forget()
+        assert llm._generator is not first
+        assert llm._resident == {tuple(llm._tokens(PROMPT)[0])}
+        again = llm._generator
+        await llm.forget()
+        assert llm._generator is again
+
+
+@pytest.mark.real_time
+async def test_prefill_keeps_nothing_where_the_head_changes_with_every_question(folder: Path) -> None:
+    async with loaded(folder) as llm:
+        before = set(llm._resident)
+        await llm.prefill(so_far("a shop\n\nparts today: 3 passed", TURNS))
+        assert llm._resident == before
+        await llm.probe(PROMPT.system)
+        await llm.prefill(so_far(PROMPT.system, TURNS))
+        assert len(llm._resident) == len(before) + 2
 
 
 @pytest.mark.real_time

@@ -20,6 +20,7 @@ from edgeapp.core.events import BackendError, ConfigError, Prompt
 from edgeapp.core.lane import Lane
 from edgeapp.engines import llm_openai
 from edgeapp.engines.llm_openai import OpenAiLlm, Options
+from edgeapp.voice.prompt import so_far
 
 PROMPT = Prompt("hex bolt: 4 euros", (("hello", "hello there"),), "how much is it", max_tokens=16)
 DONE = b"data: [DONE]\n\n"
@@ -317,6 +318,87 @@ async def test_options_out_of_range_are_one_sentence(options: dict[str, Any]) ->
             pass
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.real_time
+async def test_a_prefill_sends_what_every_server_accepts_and_what_changes_stands_last() -> None:
+    async def answers(call: Call) -> None:
+        call.send(EVENTS + event("ok", '"length"') + DONE)
+
+    prompt = replace(PROMPT, system="hex bolt: 4 euros\n\nparts today: 3", facts="washer: 10 cents")
+    async with against(answers) as (rude, llm):
+        await llm.prefill(so_far(prompt.system, prompt.turns))
+        await text_of(llm, prompt)
+        ahead, asked = (json.loads(call.body) for call in rude.calls)
+        assert set(ahead) == {"model", "messages", "stream", "temperature", "max_tokens"}
+        assert ahead["max_tokens"] == 1
+        assert ahead["messages"][:-1] == asked["messages"][:-1]
+        assert ahead["messages"][0]["content"] == "hex bolt: 4 euros"
+        assert ahead["messages"][-1]["role"] == "user"
+        assert asked["messages"][-1]["content"] == "washer: 10 cents\nparts today: 3\n\nhow much is it"
+    async with against(answers, prefill=False) as (rude, llm):
+        await llm.prefill(so_far("facts", ()))
+        assert rude.calls == []
+
+
+@pytest.mark.real_time
+async def test_one_prefill_at_a_time_and_a_question_ends_it() -> None:
+    async def first_stalls(call: Call) -> None:
+        if json.loads(call.body)["max_tokens"] == 1:
+            await call.stall()
+        else:
+            call.send(EVENTS + event("it costs", '"stop"') + DONE)
+
+    async with against(first_stalls, first_timeout_ms=60_000) as (rude, llm):
+        ahead = asyncio.ensure_future(llm.prefill(so_far("facts", ())))
+        await asyncio.wait_for(rude.called.wait(), 10)
+        await llm.prefill(so_far("other facts", ()))
+        assert len(rude.calls) == 1
+        assert await text_of(llm) == "it costs"
+        await asyncio.wait_for(ahead, 10)
+        await rude.client_left()
+        assert await text_of(llm) == "it costs"
+
+
+@pytest.mark.real_time
+async def test_a_prefill_that_is_cancelled_closes_its_stream_and_one_that_fails_says_so() -> None:
+    async with against(stalls, next_timeout_ms=60_000) as (rude, llm):
+        ahead = asyncio.ensure_future(llm.prefill(so_far("facts", ())))
+        await asyncio.wait_for(rude.called.wait(), 10)
+        ahead.cancel()
+        await rude.client_left()
+        await asyncio.wait((ahead,))
+        assert ahead.cancelled()
+    async with against(error_500) as (_, llm):
+        with pytest.raises(BackendError, match="the engine has died"):
+            await llm.prefill(so_far("facts", ()))
+        with pytest.raises(BackendError, match="the engine has died"):
+            await llm.prefill(so_far("facts", ()))
+
+
+@pytest.mark.real_time
+async def test_a_real_server_reads_only_the_tail_of_what_was_sent_ahead(tmp_path: Path) -> None:
+    """llama.cpp's `timings.prompt_n` counts the tokens it had to read, `cache_n` those it still had."""
+    turns = (("where are the washers", "they are here"), ("how much are they", "ten cents"))
+    read, kept = [], []
+    with llama_server.running(tiny_llama.write_gguf(tmp_path / "tiny.gguf")) as (base_url, _):
+        async with loaded(base_url, first_timeout_ms=20_000, next_timeout_ms=20_000) as llm:
+            for items in (1, 8):
+                system = f"shop {items}\n" + "hex bolt: 4 euros\nwasher: 10 cents\n" * items + "\n\nparts today: "
+                await llm.prefill(so_far(f"{system}3", turns))
+                prompt = replace(PROMPT, system=f"{system}4", turns=turns, facts="the washer is here", max_tokens=4)
+                counts = await _tokens_read(llm, prompt)
+                read.append(counts[0])
+                kept.append(counts[1])
+    assert read[0] == read[1] < 40  # the facts of now, the question and the marks around them
+    assert kept[1] > kept[0] + 7 * 10  # system text and history, though a count has changed since
+
+
+async def _tokens_read(llm: OpenAiLlm, prompt: Prompt) -> tuple[int, int]:
+    """How many tokens of a prompt the server had to read, and how many it still had."""
+    answer = await llm._client.post(llm._url, json=llm._body(prompt) | {"stream": False}, timeout=20)
+    timings = answer.json()["timings"]
+    return timings["prompt_n"], timings["cache_n"]
 
 
 @pytest.mark.real_time

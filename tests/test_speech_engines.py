@@ -180,6 +180,36 @@ async def test_the_grammar_can_change_at_run_time() -> None:
 
 
 @pytest.mark.real_time
+async def test_a_keyphrase_may_stand_in_front_of_the_grammar() -> None:
+    """One person says it alone, in one breath with a question, behind and before other speech, and not at all."""
+    sentences = tuple(each for each in grammar().sentences if each != "front center")
+    called, asked, other = (clip(text)[0][2_000:-9_000] for text in ("front center", "rear right", "goodbye"))
+    still = np.random.default_rng(0).integers(-10, 10, SAMPLE_RATE_HZ // 3).astype(np.int16)
+    without_goodbye = tuple(each for each in sentences if each != "goodbye")
+    async with opened(stt_pocketsphinx) as stt:
+        await stt.use_grammar(without_goodbye, "front center")
+        for number, (parts, heard) in enumerate(
+            (
+                ((called,), Transcript("front center", complete=False)),
+                ((called, asked), Transcript("front center rear right", complete=True)),
+                ((other, called, asked), Transcript("front center rear right", complete=True)),
+                ((called, other), Transcript("front center", complete=False)),
+                ((asked,), Transcript("rear right", complete=True)),
+                ((other,), Transcript("", complete=False)),
+            ),
+            1,
+        ):
+            samples = np.concatenate([still, *parts, still])
+            await hear_all(stt, number, samples)
+            assert await stt(Utterance(number, samples, 0)) == heard, number
+        with pytest.raises(ConfigError, match="zzyzx"):
+            await stt.use_grammar(sentences, "hey zzyzx")
+        await stt.use_grammar(sentences)
+        samples = np.concatenate([still, called, asked, still])
+        assert "center" not in (await stt(Utterance(9, samples, 0))).text
+
+
+@pytest.mark.real_time
 async def test_a_file_a_keyphrase_and_a_language_model(tmp_path: Path) -> None:
     samples, end = clip("front center")
     said = Utterance(1, samples[: end + 1024], 0)

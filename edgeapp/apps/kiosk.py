@@ -70,7 +70,8 @@ async def open_conversation(
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
-        await stt.local.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences)
+        sentences = kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences
+        await stt.local.use_grammar(sentences, voice.wake.keyphrase if "keyphrase" in voice.wake.ways else "")
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))

@@ -1,12 +1,14 @@
 """How a model's conversation is written as one text, and where the part that never changes ends.
 
-    system_open  facts  seam  live facts  system_close
+    system_open  facts  seam  live facts  system_close             (live facts here only in the kiosk's own format)
     user_open  question  user_close  bot_open  answer  bot_close   (for each turn)
-    user_open  question  user_close  reply_open  what is already said
+    user_open  live facts  question  user_close  reply_open  what is already said
 
-`Prompt.system` up to its first empty line is the same for every turn of a conversation; what stands after it changes.
-`head` is the text up to that seam, which an engine keeps resident. Every piece begins at a marker of the model, so
-pieces may be tokenised alone and joined.
+`Prompt.system` up to its first empty line is the same for every turn of a conversation; what stands after it changes, and
+so does `Prompt.facts`. Both stand in the question that is asked now and in no other, so that system and history only
+grow and an engine that kept them need not read them again (`facts_last`). The kiosk's own model is trained on another
+order: there both stand in the system text. `head` is the text that an engine keeps resident. Every piece begins at a
+marker of the model, so pieces may be tokenised alone and joined.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ class ChatFormat:
     """Tokens that end a reply, such as `<|im_end|>`."""
 
     seam: str = "\n\n"
-    """Between the facts that never change and the live ones; always written."""
+    """Between the facts that never change and the live ones; always written, unless `facts_last`."""
 
     reply_open: str = ""
     """Opens the reply that is asked for; empty means `bot_open`. Switches thinking off where a model thinks."""
@@ -53,13 +55,18 @@ class ChatFormat:
     context_tokens: int = 2048
     """The longest prompt and reply together that the model is good for."""
 
+    facts_last: bool = False
+    """Do live facts, and those of one question, stand in the question? Then nothing that changes stands before history."""
+
     def head(self, prompt: Prompt) -> str:
         """The part that is the same for every turn of a conversation."""
-        return self.system_open + self._lines(prompt.system.partition("\n\n")[0]) + self.seam
+        if self.facts_last:
+            return self.system_open + self._lines(always(prompt)) + self.system_close
+        return self.system_open + self._lines(in_system(prompt).partition("\n\n")[0]) + self.seam
 
     def live(self, prompt: Prompt) -> str:
         """The rest of the system text."""
-        return self._lines(prompt.system.partition("\n\n")[2]) + self.system_close
+        return "" if self.facts_last else self._lines(in_system(prompt).partition("\n\n")[2]) + self.system_close
 
     def turn(self, question: str, answer: str) -> str:
         """One turn of the past."""
@@ -68,7 +75,8 @@ class ChatFormat:
 
     def ask(self, prompt: Prompt) -> str:
         """The question and the beginning of its reply: the model continues here."""
-        asked = self.user_open + self._plain(prompt.question) + self.user_close
+        question = in_question(prompt) if self.facts_last else prompt.question
+        asked = self.user_open + self._plain(question) + self.user_close
         return asked + (self.reply_open or self.bot_open) + self._plain(prompt.said)
 
     def render(self, prompt: Prompt) -> str:
@@ -103,6 +111,24 @@ def newest_that_fit(tokens: Sequence[int], room: int) -> int:
     return kept
 
 
+def always(prompt: Prompt) -> str:
+    """What is the same for every turn: the system text up to its first empty line."""
+    return prompt.system.partition("\n\n")[0]
+
+
+def in_question(prompt: Prompt) -> str:
+    """The question behind the facts that are true of it or of now, an empty line between them."""
+    facts = [prompt.facts.strip("\n"), prompt.system.partition("\n\n")[2].strip("\n")]
+    known = "\n".join(each for each in facts if each)
+    return f"{known}\n\n{prompt.question}" if known else prompt.question
+
+
+def in_system(prompt: Prompt) -> str:
+    """The system text with the question's facts behind those that never change: what the kiosk's own model is trained on."""
+    fixed, seam, live = prompt.system.partition("\n\n")
+    return "\n".join(each for each in (fixed, prompt.facts.strip("\n")) if each) + seam + live
+
+
 KIOSK: Final = ChatFormat(
     system_open="<bos><sys>",
     seam="<live>",
@@ -128,6 +154,8 @@ CHATML: Final = ChatFormat(
     bot_close="<|im_end|>\n",
     ends=("<|im_end|>", "<|endoftext|>"),
     markers=("<|im_start|>", "<|im_end|>", "<|endoftext|>"),
+    seam="",
+    facts_last=True,
 )
 """Qwen and SmolLM instruct models (as their tokenizer configurations say)."""
 
@@ -140,5 +168,7 @@ LLAMA3: Final = ChatFormat(
     bot_close="<|eot_id|>",
     ends=("<|eot_id|>", "<|end_of_text|>"),
     markers=("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"),
+    seam="",
+    facts_last=True,
 )
 """Llama 3 instruct models (Meta's prompt format page)."""

@@ -94,6 +94,9 @@ class Prompt:
     max_tokens: int = 64
     """The bound of the reply."""
 
+    facts: str = ""
+    """What is true of this question only, one fact a line. An engine puts it where its model reads it and its cache bears it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clause:

@@ -1,7 +1,9 @@
 """A language model in this process: CTranslate2's `Generator`, int8, one thread unless told otherwise.
 
 The part of the prompt that never changes stays resident (`static_prompt`) from the second time on that it comes, or from
-`probe`; where it changes with every question nothing is kept. CTranslate2 keys that cache by the exact tokens and never evicts, so after `max_prefixes` different ones the weights are loaded anew, which empties it. A reply is
+`probe`; where it changes with every question nothing is kept. `prefill` makes it resident with the history behind it.
+CTranslate2 keys that cache by the exact tokens and never evicts, so after `max_prefixes` different ones the weights are
+loaded anew, which empties it: for a head at once, for a history only when `forget` says that nobody waits. A reply is
 made in bites of `bite_tokens`, each one piece of work for the lane, so that something more urgent waits for one bite only;
 the next bite continues from the very tokens of the last, so the text is that of one long generation. Tokens leave
 CTranslate2 through its callback, which also is how a reply is cancelled, within one token.
@@ -105,6 +107,36 @@ class CTranslate2Llm:
         """How many tokens `text` is, as this model reads it. Quick: the tokenizer alone, on the calling thread."""
         return len(self._encode(text))
 
+    async def prefill(self, prompt: Prompt) -> None:
+        """Make the head and the history of `prompt` resident while the person still talks; its question does not matter.
+
+        Does nothing where the head is one that changes with every question, and no history once `max_prefixes` are
+        resident. Raises BackendError.
+        """
+        head, rest = self._tokens(replace(prompt, question="", said=""))
+        asked = len(self._encode(self._chat.ask(replace(prompt, question="", said=""))))
+        known = tuple(head) in self._resident
+        if not known and not self._chat.facts_last:
+            return
+        self._last_head = head
+        await self._fill(head)
+        if (whole := head + rest[: len(rest) - asked]) != head and len(self._resident) < self._max_prefixes:
+            await self._fill(whole)
+
+    async def forget(self) -> None:
+        """The conversation is over: keep no history. Blocks the lane while the weights are loaded anew, if any was kept."""
+        if self._resident - {tuple(self._last_head)}:
+            await self._lane.run(self._load_anew, label="llm.load")
+            await self._fill(self._last_head)
+
+    async def _fill(self, prefix: list[str]) -> None:
+        """Make it resident by one token behind it, if it is not."""
+        if prefix and tuple(prefix) not in self._resident:
+            opening = self._encode(self._chat.user_open)
+            async with aclosing(self._bite(prefix, opening, 1, "llm.prefill", keep=True)) as ids:
+                async for _ in ids:
+                    pass
+
     def close(self) -> None:
         """Let go of the weights once the bite under way is over. Idempotent."""
         self._closed = True
@@ -114,6 +146,7 @@ class CTranslate2Llm:
         head, rest = self._tokens(prompt)
         keep = head == self._last_head or tuple(head) in self._resident
         self._last_head = head
+        head, rest = self._longest(head, rest) if keep else (head, rest)
         text = _Text(self._tokenizer, [self._tokenizer.token_to_id(token) for token in rest[-_TAIL_TOKENS:]])
         opened = bool(prompt.said) and not prompt.said[-1].isspace()
         made: list[str] = []
@@ -169,12 +202,23 @@ class CTranslate2Llm:
         key = tuple(head)
         full = bool(key) and key not in self._resident and len(self._resident) >= self._max_prefixes
         if self._generator is None or full:
-            self._generator = None  # the old weights go before the new ones come
-            self._resident.clear()
-            self._generator = self._make()
+            self._load_anew()
         if key:
             self._resident.add(key)
         return self._generator
+
+    def _load_anew(self) -> None:
+        """What empties the cache. Runs in the lane's thread."""
+        self._generator = None  # the old weights go before the new ones come
+        self._resident.clear()
+        self._generator = self._make()
+
+    def _longest(self, head: list[str], rest: list[str]) -> tuple[list[str], list[str]]:
+        """Head and rest parted anew behind the longest beginning that is resident."""
+        known = [len(each) for each in self._resident if len(head) < len(each) < len(head) + len(rest)]
+        whole = tuple(head + rest)
+        longest = max((size for size in known if whole[:size] in self._resident), default=len(head))
+        return list(whole[:longest]), list(whole[longest:])
 
     def _tokens(self, prompt: Prompt) -> tuple[list[str], list[str]]:
         """The resident tokens and the rest, without the oldest turns if they do not fit."""

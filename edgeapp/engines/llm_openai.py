@@ -2,6 +2,7 @@
 
 Streams `POST /chat/completions` as server-sent events over one connection that stays open. Only what all of these servers
 accept is sent: model, messages, stream, temperature 0 and max_tokens (TensorRT Edge-LLM refuses penalties and n > 1).
+These servers keep the beginning of what they have read, so what changes stands last: live facts in the question.
 Cancelling closes the HTTP stream, which is how these servers learn that nobody listens.
 
 The requests do not use the accelerator's lane: the server is another process or another machine.
@@ -13,11 +14,13 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from edgeapp.core.chat import always, in_question
 from edgeapp.core.events import BackendError, ConfigError, Prompt
 from edgeapp.core.lane import Lane
 from edgeapp.core.stream import Stream
@@ -60,6 +63,11 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     max_prompt_chars: int = 12_000
     """Facts, history and question together; the oldest turns are left out first."""
 
+    prefill: bool = True
+    """Send system text and history ahead while the person still talks. Of use where the server keeps what it has read:
+    llama-server, vLLM and trtllm-serve do, TensorRT Edge-LLM's server does with `--enable-context-reuse`. Switch it off
+    elsewhere: there it is work for nothing."""
+
 
 class OpenAiLlm:
     """`await llm(prompt)` returns at the first piece of text. Lives on one loop."""
@@ -69,11 +77,37 @@ class OpenAiLlm:
         self._options = options
         self._client = client
         self._key = key
+        self._prefill: asyncio.Future[None] | None = None
         self._url = f"{options.base_url.rstrip('/')}/chat/completions"
 
     async def __call__(self, prompt: Prompt) -> Stream[str]:
         """Answer `prompt`; raises BackendError in one sentence for whatever the network or the server does wrong."""
+        if self._prefill is not None:
+            self._prefill.cancel()  # what the server has read by now stays in its cache
         return await Stream.start(self._reply(prompt))
+
+    async def prefill(self, prompt: Prompt) -> None:
+        """Ask for one token behind the system text and the history of `prompt`, so that the server has read them.
+
+        Call it while the person still talks. `prompt.question` is what was said so far and may be empty. One at a time:
+        while one is under way, another returns at once; a question ends it. Raises BackendError as a question does.
+        """
+        if not self._options.prefill or self._prefill is not None:
+            return
+        self._prefill = asyncio.ensure_future(self._read(prompt))
+        try:
+            await asyncio.wait((self._prefill,))
+            if not self._prefill.cancelled():
+                self._prefill.result()
+        finally:
+            self._prefill.cancel()
+            self._prefill = None
+
+    async def _read(self, prompt: Prompt) -> None:
+        begun = replace(prompt, question=prompt.question or "hello", said="", max_tokens=1)
+        async with aclosing(self._deltas(begun)) as deltas:
+            async for _ in deltas:
+                pass
 
     async def probe(self, system: str = "") -> None:
         """Ask for one token: opens the connection and lets the server keep the prompt's beginning. Raises BackendError."""
@@ -175,10 +209,10 @@ class OpenAiLlm:
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = self._options
-        question = prompt.question
+        question = in_question(prompt)
         if prompt.said and options.continues == "repeat":
             question += f'\n\nBegin your reply with exactly these words and go on from there: "{prompt.said}"'
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+        messages = [{"role": "system", "content": system}] if (system := always(prompt)) else []
         for asked, answered in prompt.turns[self._first_turn(prompt) :]:
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
         messages.append({"role": "user", "content": question})
@@ -193,7 +227,7 @@ class OpenAiLlm:
     def _first_turn(self, prompt: Prompt) -> int:
         """The oldest turn that still fits the bound."""
         limit = self._options.max_prompt_chars
-        room = limit - len(prompt.system) - len(prompt.question) - len(prompt.said)
+        room = limit - len(prompt.system) - len(prompt.facts) - len(prompt.question) - len(prompt.said)
         if room < 0:
             raise BackendError(
                 f"facts and question have {limit - room} characters, more than the {limit} of max_prompt_chars: shorten them"

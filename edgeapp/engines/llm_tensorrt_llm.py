@@ -17,11 +17,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgeapp.core.chat import always, in_question
 from edgeapp.core.events import BackendError, ConfigError, Prompt
 from edgeapp.core.lane import Lane
 from edgeapp.core.stream import Stream
@@ -66,6 +68,13 @@ class TensorRtLlm:
             async for _ in pieces:
                 pass
 
+    async def prefill(self, prompt: Prompt) -> None:
+        """Have the system text and the history of `prompt` read while the person still talks. Raises BackendError."""
+        question = prompt.question or "hello"
+        async with aclosing(self._reply(replace(prompt, question=question, said="", max_tokens=1))) as pieces:
+            async for _ in pieces:
+                pass
+
     async def _reply(self, prompt: Prompt) -> AsyncGenerator[str, None]:
         if prompt.max_tokens < 1:
             return
@@ -97,7 +106,7 @@ class TensorRtLlm:
     def _tokens(self, prompt: Prompt) -> list[int]:
         """The prompt's token ids, without the oldest turns if they do not fit."""
         room = self._options.context_tokens - prompt.max_tokens
-        if len(prompt.system) + len(prompt.question) > 16 * self._options.context_tokens:
+        if len(prompt.system) + len(prompt.facts) + len(prompt.question) > 16 * self._options.context_tokens:
             raise BackendError(f"facts and question cannot fit the model's {self._options.context_tokens} tokens")
         for first in range(len(prompt.turns) + 1):
             tokens = self._render(prompt, first)
@@ -108,10 +117,10 @@ class TensorRtLlm:
         )
 
     def _render(self, prompt: Prompt, first_turn: int) -> list[int]:
-        messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
+        messages = [{"role": "system", "content": system}] if (system := always(prompt)) else []
         for asked, answered in prompt.turns[first_turn:]:
             messages += [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
-        messages.append({"role": "user", "content": prompt.question})
+        messages.append({"role": "user", "content": in_question(prompt)})
         if prompt.said:
             messages.append({"role": "assistant", "content": prompt.said})
         text = self._tokenizer.apply_chat_template(

@@ -70,6 +70,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     noisy_phone_loop: float = 1e-10
     """The same in strong noise; in weaker noise it is their geometric mean."""
 
+    keyphrase_gain: float = 1e10
+    """How many times likelier than the next words a keyphrase in front of the grammar is taken: a larger one hears it more
+    often, said or not. Plain sentences do not depend on it."""
+
     noisy_below_db: float = 28.0
     """How far above the noise speech must be, both pre-emphasised, for an utterance to count as quiet; 0 takes every one
     as quiet."""
@@ -102,6 +106,7 @@ class PocketSphinx:
         self._accepts: Callable[[str], bool] = lambda _: False
         self._only_whole = False
         self._begun: frozenset[str] = frozenset()  # what a longer sentence begins with; empty for JSGF and free speech
+        self._keyphrase: tuple[str, ...] = ()
         # The utterance: touched in the lane's thread only.
         self._number: int | None = None
         self._open = False
@@ -136,13 +141,15 @@ class PocketSphinx:
                 rest = rest[_BITE_SAMPLES:]
             return await self._bite(partial(self._finish, rest))
 
-    async def use_grammar(self, grammar: Sequence[str] | str) -> None:
+    async def use_grammar(self, grammar: Sequence[str] | str, keyphrase: str = "") -> None:
         """Listen for these sentences (or this JSGF text) from now on; an utterance under way is heard again with them.
 
+        `keyphrase` may stand in front of a sentence, or alone, or before and behind speech that is in no grammar; a
+        text then begins with it. `Transcript.complete` is about what follows it: alone it is not complete.
         Raises ConfigError, naming them, for words without a pronunciation, and for text that is no JSGF.
         """
         async with self._one_at_a_time:
-            await self._lane.run(partial(self._use_grammar, grammar), label="load")
+            await self._lane.run(partial(self._use_grammar, grammar, keyphrase), label="load")
 
     async def forget(self) -> None:
         """Be as just loaded, but for the grammar: what was heard so far has taught nothing about the microphone."""
@@ -229,7 +236,8 @@ class PocketSphinx:
         self._close()
         final = self._text()
         if self._only_whole and not final.complete:
-            return _NOTHING
+            called = _behind(final.text.split(), self._keyphrase) is not None
+            return Transcript(" ".join(self._keyphrase), complete=False) if called else _NOTHING
         if final.text:
             self._speech_rms += _LEARN * (speech_rms(np.concatenate(self._kept)) - self._speech_rms)
         return final
@@ -240,47 +248,61 @@ class PocketSphinx:
         if self._options.keyphrase:
             said = any(not word.startswith(_PHONE) for word in text.split())
             return Transcript(self._options.keyphrase, complete=True) if said else _NOTHING
-        if not text or _PHONE in text:
-            return _NOTHING
-        complete = self._accepts(text)
+        words = text.split()
+        behind = _behind(words, self._keyphrase)
+        sentence = " ".join(words if behind is None else behind)
+        if _PHONE in sentence:
+            sentence = ""
+        complete = bool(sentence) and self._accepts(sentence)
         # With a grammar an unfinished text is the beginning of a sentence, whichever way the grammar was given.
-        return Transcript(text, complete, may_go_on=text in self._begun or (self._only_whole and not complete))
+        may_go_on = bool(sentence) and (sentence in self._begun or (self._only_whole and not complete))
+        if behind is None:
+            return Transcript(sentence, complete, may_go_on=may_go_on) if sentence else _NOTHING
+        return Transcript(
+            " ".join([*self._keyphrase, *sentence.split()]), complete, may_go_on=may_go_on or not sentence
+        )
 
-    def _use_grammar(self, grammar: Sequence[str] | str) -> None:
+    def _use_grammar(self, grammar: Sequence[str] | str, keyphrase: str = "") -> None:
         if self._options.trigram:
-            self._use_trigram(grammar)
+            self._use_trigram(grammar, keyphrase)
             return
         arcs, start, final = self._arcs_of_jsgf(grammar) if isinstance(grammar, str) else _arcs_of_sentences(grammar)
         words = {arc[3] for arc in arcs if len(arc) == 4}
         if not words:
             raise ConfigError("stt_pocketsphinx: the grammar has no words; give it at least one sentence")
-        self.need_words(words)
+        called = tuple(keyphrase.split())
+        self.need_words(words | set(called))
         plain = self._decoder.create_fsg("plain", start, final, arcs)
         state = 1 + max(max(arc[0], arc[1]) for arc in arcs)
         names = []
         quiet, noisy = self._options.phone_loop, self._options.noisy_phone_loop
         for price in (quiet, (quiet * noisy) ** 0.5, noisy):
             loop = self._phone_loop(start, final, state, price) if self._options.phone_loop else []
-            self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs + loop))
+            opening = self._opening(called, (start, final), state + 1, price) if called else []
+            begin = opening[0][0] if opening else start
+            network = self._decoder.create_fsg(name := self._new_name(), begin, final, arcs + loop + opening)
+            self._decoder.add_fsg(name, network)
             names.append(name)
         self.activate(*names)
-        self._accepts, self._only_whole = plain.accept, True
+        self._accepts, self._only_whole, self._keyphrase = plain.accept, True, called
         self._begun = frozenset() if isinstance(grammar, str) else _beginnings(grammar)
 
-    def _use_trigram(self, sentences: Sequence[str] | str) -> None:
+    def _use_trigram(self, sentences: Sequence[str] | str, keyphrase: str) -> None:
         from pocketsphinx.lm import ArpaBoLM
 
         known = () if isinstance(sentences, str) else tuple(each for each in sentences if each.split())
         if not known:
             raise ConfigError("stt_pocketsphinx: a trigram model is computed from sentences; give it at least one")
-        self.need_words({word for sentence in known for word in sentence.split()})
-        model = ArpaBoLM(text="\n".join(known), add_start=True)
+        said = (*known, keyphrase, *(f"{keyphrase} {each}" for each in known)) if keyphrase else known
+        self.need_words({word for sentence in said for word in sentence.split()})
+        model = ArpaBoLM(text="\n".join(said), add_start=True)
         model.compute()
         with tempfile.TemporaryDirectory() as folder:
             model.write_file(path := str(Path(folder) / "sentences.lm"))
             self._decoder.add_lm_file(name := self._new_name(), path)
         self.activate(name)
         self._accepts, self._only_whole, self._begun = set(known).__contains__, False, frozenset()
+        self._keyphrase = tuple(keyphrase.split())
 
     def listen_for(self, words: Sequence[str]) -> None:
         """A network of any phones, the words, any phones; or of any phones alone."""
@@ -295,6 +317,17 @@ class PocketSphinx:
             arcs.append((state, final, 1.0))
         self._decoder.add_fsg(name := self._new_name(), self._decoder.create_fsg(name, start, final, arcs))
         self.activate(name)
+
+    def _opening(self, words: tuple[str, ...], sentences: tuple[int, int], state: int, price: float) -> list[Arc]:
+        """Arcs in front of `sentences` (start, final): nothing, or the keyphrase, perhaps behind other speech."""
+        start, final = sentences
+        before, after = state + 1, state + 1 + len(words)
+        arcs: list[Arc] = [(state, start, 1.0), (state, before, 1.0)]
+        if self._options.phone_loop:
+            arcs += [(before, before, price, _PHONE + phone.lower()) for phone in self._phones]
+        arcs.append((before, before + 1, self._options.keyphrase_gain, words[0]))
+        arcs += [(before + n, before + n + 1, 1.0, word) for n, word in enumerate(words) if n]
+        return [*arcs, (after, start, 1.0), (after, final, 1.0)]
 
     def _phone_loop(self, start: int, final: int, state: int, price: float) -> list[Arc]:
         """Arcs of a loop over all phones from `start` to `final` through the new state `state`."""
@@ -373,6 +406,10 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PocketSphinx]:
         raise ConfigError(
             f"stt_pocketsphinx: noisy_phone_loop is {options.noisy_phone_loop}; use a probability above 0 and up to 1"
         )
+    if not 0 < options.keyphrase_gain <= 1e30:
+        raise ConfigError(
+            f"stt_pocketsphinx: keyphrase_gain is {options.keyphrase_gain}; use a number above 0 up to 1e30"
+        )
     if options.keyphrase and options.phone_loop == 0:
         raise ConfigError("stt_pocketsphinx: a keyphrase is found among other sounds, so phone_loop must be above 0")
     if not 1 <= options.max_utterance_s <= 600:
@@ -443,6 +480,13 @@ def _beginnings(sentences: Sequence[str]) -> frozenset[str]:
     """Every run of words, at least one and not all, that one of the sentences begins with."""
     split = [sentence.split() for sentence in sentences]
     return frozenset(" ".join(words[:count]) for words in split for count in range(1, len(words)))
+
+
+def _behind(words: list[str], keyphrase: tuple[str, ...]) -> list[str] | None:
+    """The words that follow the keyphrase; None without it."""
+    size = len(keyphrase)
+    places = range(len(words) - size + 1) if size else ()
+    return next((words[n + size :] for n in places if tuple(words[n : n + size]) == keyphrase), None)
 
 
 def _arcs_of_sentences(sentences: Sequence[str]) -> tuple[list[Arc], int, int]:

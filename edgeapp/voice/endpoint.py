@@ -25,7 +25,7 @@ from edgeapp.voice.syntax import Shape, digits_in, ends_in_stop, is_yes_or_no, s
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FRAME_NS", "FRAME_SAMPLES", "Ended", "Endpointer", "EndpointRule", "Expect", "Framer", "Speaking", "preset"]
+__all__ = ["FRAME_NS", "FRAME_SAMPLES", "Ended", "EndpointRule", "Endpointer", "Expect", "Framer", "Speaking", "preset"]
 
 FRAME_SAMPLES: Final = 512
 """What the voice activity detector takes at a time: 32 ms."""

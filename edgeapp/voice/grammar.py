@@ -55,7 +55,9 @@ class Grammar:
 
     def greeted(self) -> Grammar:
         """These sentences, and every question and wish among them after a "hello": people greet, pause, and then ask."""
-        return Grammar((*self.sentences, *(f"{GREETING} {each}" for each in self.sentences if each not in _NOT_GREETED)))
+        return Grammar(
+            (*self.sentences, *(f"{GREETING} {each}" for each in self.sentences if each not in _NOT_GREETED))
+        )
 
     def words(self) -> tuple[str, ...]:
         """Every word of the sentences once, in alphabetical order: what a pronunciation dictionary must hold."""

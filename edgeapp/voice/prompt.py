@@ -8,6 +8,7 @@ every part may be tokenised alone: joining the parts gives the same tokens. The 
 format itself is `edgeapp.core.chat.KIOSK`, because engines read it too.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from edgeapp.core.chat import KIOSK
@@ -34,3 +35,19 @@ def render(prompt: Prompt) -> str:
 def prefix(prompt: Prompt) -> str:
     """The part of `render(prompt)` that is the same for every turn; it ends with a marker, so no token crosses it."""
     return KIOSK.head(prompt)
+
+
+def so_far(system: str, turns: Sequence[tuple[str, str]], words: str = "", facts: str = "") -> Prompt:
+    """What is known of the next prompt when a person begins to speak: for an engine's `prefill`.
+
+    `words` and `facts` are of the partial transcript, if there is one: a server keeps them as far as they stand.
+    """
+    return Prompt(system, tuple(turns), words, max_tokens=1, facts=facts)
+
+
+def remembered(turns: Sequence[tuple[str, str]], most: int) -> tuple[tuple[str, str], ...]:
+    """The history after one more turn, at most `most` of them: the oldest half goes at once when it is full.
+
+    One a turn would move all the others in every prompt, and nothing behind the system text would be resident any more.
+    """
+    return tuple(turns) if len(turns) <= most else tuple(turns[len(turns) - (most + 1) // 2 :]) if most else ()

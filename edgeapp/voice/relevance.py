@@ -40,6 +40,13 @@ def relevant(facts: str, question: str, most: int = FACTS_MOST, before: str = ""
     half as much as the best one. A question that names nothing there and points back ("how much is it") is about
     `before`, the words of the last exchange.
     """
+    system, kept = parted(facts, question, most, before)
+    name, seam, live = system.partition("\n\n")
+    return "\n".join(each for each in (name, kept) if each) + seam + live
+
+
+def parted(facts: str, question: str, most: int = FACTS_MOST, before: str = "") -> tuple[str, str]:
+    """The same as `Prompt.system` (the first line and the live lines) and `Prompt.facts` (what the question is about)."""
     fixed, _, live = facts.partition("\n\n")
     name, *lines = fixed.split("\n")
     terms = [_terms(line.partition(TOOL)[0]) for line in lines]
@@ -47,7 +54,7 @@ def relevant(facts: str, question: str, most: int = FACTS_MOST, before: str = ""
     if not kept and _points_back(question):
         named = {term: place for term, place in _terms(before).items() if _is_name(term)}
         kept = _best(terms, named, most)
-    return "\n".join([name, *(lines[number] for number in kept)]) + "\n\n" + live
+    return f"{name}\n\n{live}", "\n".join(lines[number] for number in kept)
 
 
 def _best(terms: list[dict[str, int]], asked: dict[str, int], most: int) -> list[int]:

@@ -15,7 +15,23 @@ _OPEN: Final = (
     {"a", "an", "the", "my", "your", "his", "her", "its", "our", "their", "this", "these", "those", "some", "any"}
     | {"of", "at", "for", "from", "with", "by", "into", "onto", "about", "between", "under", "near", "than", "to"}
     | {"and", "or", "but", "because", "if", "when", "while", "whether", "although", "that", "which", "who", "whose"}
-    | {"is", "are", "was", "were", "am", "be", "can", "could", "would", "should", "will", "shall", "may", "might", "must"}
+    | {
+        "is",
+        "are",
+        "was",
+        "were",
+        "am",
+        "be",
+        "can",
+        "could",
+        "would",
+        "should",
+        "will",
+        "shall",
+        "may",
+        "might",
+        "must",
+    }
     | {"do", "does", "did", "have", "has", "had", "i", "we", "they", "he", "she", "very", "how", "what", "where", "why"}
     | {"i'm", "you're", "we're", "they're", "i'd", "i'll", "what's", "where's", "how's", "please", "every", "each"}
 )
@@ -27,7 +43,21 @@ _TENS: Final = {"twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 _TEENS: Final = {"ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"}
 _SCALES: Final = {"hundred", "thousand", "million", "point", "double", "triple"}
 _NUMBERS: Final = _DIGITS | _TENS | _TEENS | _SCALES | {"nineteen"}
-_YES_NO: Final = {"yes", "no", "yeah", "yep", "nope", "okay", "ok", "sure", "correct", "right", "wrong", "stop", "cancel"}
+_YES_NO: Final = {
+    "yes",
+    "no",
+    "yeah",
+    "yep",
+    "nope",
+    "okay",
+    "ok",
+    "sure",
+    "correct",
+    "right",
+    "wrong",
+    "stop",
+    "cancel",
+}
 
 
 class Shape(Enum):
