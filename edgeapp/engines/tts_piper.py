@@ -273,8 +273,8 @@ async def load(options: Options, lane: Lane) -> AsyncIterator[PiperVoice]:
 
 def _open(options: Options, lane: Lane) -> PiperVoice:
     try:
-        import onnxruntime
         import onnx  # noqa: F401
+        import onnxruntime
         from piper import PiperVoice as Library
         from piper.config import PiperConfig
     except ImportError as error:
