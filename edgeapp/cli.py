@@ -141,6 +141,15 @@ def bench_near_edge(*, quick: bool) -> None:
     sys.exit(measure(quick=quick))
 
 
+@bench.command("tts")
+@click.option("--quick", is_flag=True, help="End within 50 seconds.")
+def bench_tts(*, quick: bool) -> None:
+    """How soon a Piper voice is heard: its graph split, against whole synthesis of the same clause."""
+    from edgeapp.bench.tts import bench_tts as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")

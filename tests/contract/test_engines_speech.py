@@ -1,6 +1,6 @@
 """What every speech engine promises, on real engines: tiny models of the right shape where the real weights are no part of us.
 
-Recognisers: Whisper (random weights, and the one that ships), PocketSphinx. Voices: Piper (a tone for every phoneme), espeak-ng. Activity: Silero.
+Recognisers: Whisper (random weights, and the one that ships), PocketSphinx. Voices: Piper (a tone for every phoneme; random weights, split), espeak-ng. Activity: Silero.
 The scripted engines keep the same promises.
 """
 
@@ -24,6 +24,7 @@ from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause, ConfigErro
 from edgeapp.core.lane import Lane
 from edgeapp.core.stream import Stream
 from edgeapp.engines import fake, stt_faster_whisper, stt_pocketsphinx, triton, tts_espeak, tts_piper, vad_silero
+from edgeapp.models import random_voice
 
 Samples = NDArray[np.int16]
 SHIPPED_WHISPER = Path(__file__).parent.parent.parent / "models" / "kiosk-whisper"
@@ -76,6 +77,12 @@ def piper_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_piper.build(tmp_path_factory.mktemp("tiny-piper"))
 
 
+@pytest.fixture(scope="session")
+def split_piper_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A voice with a vocoder, so that its graph can be split."""
+    return random_voice.build_voice(tmp_path_factory.mktemp("split-piper") / "random.onnx", "tiny", noise=False)
+
+
 def opener(module: Any, options: Any) -> Opened:
     """A function that loads the engine on a lane of its own."""
 
@@ -107,11 +114,13 @@ def stt(request: pytest.FixtureRequest, whisper_folder: Path) -> Opened:
     return opener(stt_faster_whisper, stt_faster_whisper.Options(model=str(whisper_folder), context=context))
 
 
-@pytest.fixture(params=["piper", "espeak", "triton", "fake"])
-def tts(request: pytest.FixtureRequest, piper_file: Path) -> Opened:
+@pytest.fixture(params=["piper", "piper_split", "espeak", "triton", "fake"])
+def tts(request: pytest.FixtureRequest, piper_file: Path, split_piper_file: Path) -> Opened:
     """Each voice."""
     if request.param == "piper":
-        return opener(tts_piper, tts_piper.Options(voice=str(piper_file)))
+        return opener(tts_piper, tts_piper.Options(voice=str(piper_file), split=False))
+    if request.param == "piper_split":
+        return opener(tts_piper, tts_piper.Options(voice=str(split_piper_file)))
     if request.param == "espeak":
         return opener(tts_espeak, tts_espeak.Options())
     if request.param == "triton":
