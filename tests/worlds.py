@@ -90,6 +90,7 @@ class Mouth:
         self._before_ns = 0  # played before the clips under way
         self._clips: list[tuple[int, int]] = []  # (starts, ends), on the clock
         self.log: list[tuple[float, float]] = []
+        self.ducked: list[tuple[float, float]] = []  # (when in ms, the share of the loudness from then on)
 
     @property
     def played_ns(self) -> int:
@@ -102,6 +103,9 @@ class Mouth:
         self._clips.append((start, end))
         await sleep_until(start)
         return start
+
+    def duck(self, gain: float) -> None:
+        self.ducked.append((now_ns() / MS, gain))
 
     def cut(self) -> int:
         now = now_ns()

@@ -43,6 +43,9 @@ class AudioChunk:
     ended_ns: int
     """When the last sample was captured."""
 
+    echo_share: float = 0.0
+    """The share of its energy that our own loudspeaker explains, 0 to 1, after cancellation."""
+
 
 @dataclass(frozen=True, slots=True)
 class Utterance:

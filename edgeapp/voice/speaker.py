@@ -40,6 +40,12 @@ class Speaker(Protocol):
         `play`: what the person heard ends there.
         """
 
+    def duck(self, gain: float) -> None:
+        """Play at this share of the loudness from the next block on, ramped within one; 1.0 is normal.
+
+        `cut` restores 1.0. Ducked sound counts as played.
+        """
+
     async def drained(self) -> int:
         """Return `played_ns` when everything queued has been heard. Raises DeviceError if the device goes before."""
 
