@@ -30,7 +30,8 @@ _SAMPLE_NS: Final = 1_000_000_000 // SAMPLE_RATE_HZ
 _HELD_BACK: Final = 128  # samples that the canceller's output is behind its input, measured
 _LEAD_NS: Final = 5 * MS  # the reference comes so much before its echo: a canceller cannot look ahead
 _TAIL_NS: Final = 600 * MS  # how long our voice hangs in the room: at 0.7 s reverberation it is 51 dB down
-_UNKNOWN_DB: Final = -10.0  # the coupling that is assumed where none was measured
+_UNKNOWN_DB: Final = -10.0  # the coupling that is assumed until it is measured
+_NONE_DB: Final = -60.0  # and where nothing came back
 
 
 class Echo(StrEnum):
@@ -168,7 +169,7 @@ class Duplex:
         heard = np.concatenate([each.samples for each in chunks]) if chunks else np.zeros(0, np.int16)
         began_ns = chunks[-1].ended_ns - len(heard) * _SAMPLE_NS if chunks else 0
         self.coupling = coupling_of(self._mouth.sounding(began_ns, len(heard)), heard)
-        self._share = EchoShare(self.coupling.db)
+        self._share = EchoShare(self.coupling.db if self.coupling.heard else _NONE_DB)
         return self.coupling
 
     def _captured(self) -> AsyncIterator[AudioChunk]:

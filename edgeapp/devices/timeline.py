@@ -54,7 +54,10 @@ class Timeline:
         found = np.zeros(count, np.int16)
         begin, end = max(first, self._end - len(self._ring)), min(first + count, self._end)
         if begin < end:
-            found[begin - first : end - first] = np.take(self._ring, range(begin, end), mode="wrap")
+            at = begin % len(self._ring)
+            head = min(end - begin, len(self._ring) - at)
+            found[begin - first : begin - first + head] = self._ring[at : at + head]
+            found[begin - first + head : end - first] = self._ring[: end - begin - head]
         return found
 
     def _write(self, first: int, samples: NDArray[np.int16]) -> None:
