@@ -150,6 +150,15 @@ def bench_tts(*, quick: bool) -> None:
     sys.exit(measure(quick=quick))
 
 
+@bench.command("echo")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: minutes of talk, not an hour.")
+def bench_echo(*, quick: bool) -> None:
+    """Our voice in simulated rooms: does it interrupt itself, and does it stop for people but not for coughs?"""
+    from edgeapp.bench.echo import bench_echo as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")

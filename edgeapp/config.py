@@ -156,9 +156,6 @@ class Voice(Section, frozen=True):
     facts_per_question: int = 3
     """How many of the content's facts stand in the prompt; 0 is all of them, which an engine can keep resident."""
 
-    barge_in: bool = False
-    """Let people interrupt. Only with a headset, a directional microphone or echo cancellation."""
-
     history_turns: int = 2
     max_tokens: int = 64
 
@@ -170,7 +167,13 @@ class Audio(Section, frozen=True):
     """A part of the device's name; empty is the system's default."""
 
     speaker: str = ""
+    echo: Literal["cancel", "none", "half-duplex"] = "cancel"
+    """`cancel` takes our own voice out of the microphone's sound, so people may speak over it. `none` is for a headset or
+    a speakerphone that cancels by itself. `half-duplex` does not listen while we speak."""
+
     block_ms: float = 16.0
+    """Of the microphone and the loudspeaker. With `echo = "cancel"` it is 10, what the canceller takes at a time."""
+
     latency_ms: float = 20.0
 
 

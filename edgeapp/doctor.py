@@ -10,14 +10,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from rich.console import Console
 from rich.markup import escape
 
 from edgeapp import config as settings
-from edgeapp.core.events import BackendError, ConfigError
+from edgeapp.core.events import BackendError, ConfigError, DeviceError
 from edgeapp.core.lane import Lane
+
+if TYPE_CHECKING:
+    from edgeapp.devices.echo import Coupling
+
+_CHIRP_S: Final = 5.0  # the chirp takes 1.5 s; a card that stalls does not hold the report up
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ _PACKAGES: Final = {
         "pocketsphinx",
         "piper",
         "espeakng_loader",
+        "livekit",
         "sounddevice",
         "soundfile",
         "soxr",
@@ -165,6 +171,35 @@ def _audio(_: Path | None) -> Iterator[Finding]:
         yield Finding(name, "ok" if found else "note", ", ".join(found[:4]) or "none", fix)
 
 
+def _echo(path: Path | None) -> Iterator[Finding]:
+    """May people speak over us? A chirp through loudspeaker and microphone tells, where there are both."""
+    try:
+        config = settings.load(path)
+    except ConfigError:
+        return
+    audio = config.audio
+    if config.app != "kiosk" or audio.echo != "cancel" or importlib.util.find_spec("livekit") is None:
+        return
+    try:
+        coupling = asyncio.run(_chirp(audio))
+    except (DeviceError, ConfigError, TimeoutError):
+        return  # there is no sound card with both: the lines above say so
+    fix = "" if coupling.heard and coupling.safe else "set [audio] echo, or move the loudspeaker, and run doctor again"
+    yield Finding("speaking over it", "note" if fix else "ok", coupling.says, fix)
+
+
+async def _chirp(audio: settings.Audio) -> Coupling:
+    from edgeapp.devices import echo, microphone, speaker
+
+    sound = {"block_ms": 10.0, "latency_ms": audio.latency_ms}
+    async with (
+        microphone.open_microphone(microphone.Options(device=audio.microphone, **sound)) as ear,
+        speaker.open_speaker(speaker.Options(device=audio.speaker, **sound)) as mouth,
+        asyncio.timeout(_CHIRP_S),
+    ):
+        return await echo.Duplex(ear, mouth, echo.Echo.NONE).measure()
+
+
 def _camera(path: Path | None) -> Iterator[Finding]:
     try:
         source = settings.load(path).vision.camera.source
@@ -237,6 +272,7 @@ _CHECKS: Final[tuple[Callable[[Path | None], Iterator[Finding]], ...]] = (
     _models,
     _accelerators,
     _audio,
+    _echo,
     _camera,
     _near_edge,
     _room,

@@ -33,7 +33,7 @@ WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 
 # Too heavy for the top of any file: `edgeapp --help` must be instant.
 ONLY_INSIDE_FUNCTIONS = {
-    "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "grpc", "huggingface_hub", "matplotlib",
+    "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "grpc", "huggingface_hub", "livekit", "matplotlib",
     "onnxruntime", "piper", "pocketsphinx", "sounddevice", "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
     "tritonclient",
 }  # fmt: skip

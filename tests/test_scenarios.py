@@ -60,7 +60,7 @@ def events(talk: Talk, turns: list[TurnRecord]) -> Iterator[tuple[str, int, floa
         if turn.first_reply_ns is not None:
             yield "reply", turn.number, turn.first_reply_ns / MS, turn.said
         yield turn.outcome, turn.number, turn.ended_ns / MS, turn.heard
-    for at_ms, gain in talk.mouth.ducks:
+    for at_ms, gain in talk.mouth.ducked:
         yield "duck" if gain < 1 else "loud", 0, at_ms, ""
     began_ms = {start_ms for start_ms, _ in talk.mouth.log}
     for _, ended_ms in talk.mouth.log:

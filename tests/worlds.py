@@ -90,7 +90,7 @@ class Mouth:
         self._before_ns = 0  # played before the clips under way
         self._clips: list[tuple[int, int]] = []  # (starts, ends), on the clock
         self.log: list[tuple[float, float]] = []
-        self.ducks: list[tuple[float, float]] = []  # when, and to which gain
+        self.ducked: list[tuple[float, float]] = []  # (when in ms, the share of the loudness from then on)
 
     @property
     def played_ns(self) -> int:
@@ -104,14 +104,14 @@ class Mouth:
         await sleep_until(start)
         return start
 
+    def duck(self, gain: float) -> None:
+        self.ducked.append((now_ns() / MS, gain))
+
     def cut(self) -> int:
         now = now_ns()
         self.log += [(start / MS, min(end, now) / MS) for start, end in self._clips if start < now]
         self._before_ns, self._clips = self.played_ns, []
         return self._before_ns
-
-    def duck(self, gain: float) -> None:
-        self.ducks.append((now_ns() / MS, gain))
 
     async def drained(self) -> int:
         for _, end in tuple(self._clips):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -35,20 +36,27 @@ async def kiosk(config: settings.Config) -> None:
 
 
 async def open_sound(audio: settings.Audio, parts: Parts) -> tuple[AsyncIterable[AudioChunk], Speaker]:
-    """The configured microphone and loudspeaker. Raises DeviceError if one is not there."""
-    from edgeapp.devices import microphone, speaker
+    """The configured microphone and loudspeaker, joined. Raises DeviceError if one is not there, or ConfigError.
 
-    ear = await parts.stack.enter_async_context(
+    With echo cancellation a chirp sounds first, and what it showed is said.
+    """
+    from edgeapp.devices import microphone, speaker
+    from edgeapp.devices.echo import Duplex, Echo
+
+    echo = Echo(audio.echo)
+    block_ms = 10.0 if echo is Echo.CANCEL else audio.block_ms
+    microphone_alone = await parts.stack.enter_async_context(
         microphone.open_microphone(
-            microphone.Options(device=audio.microphone, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
+            microphone.Options(device=audio.microphone, block_ms=block_ms, latency_ms=audio.latency_ms)
         )
     )
-    parts.count_drops("microphone", ear)
     mouth = await parts.stack.enter_async_context(
-        speaker.open_speaker(
-            speaker.Options(device=audio.speaker, block_ms=audio.block_ms, latency_ms=audio.latency_ms)
-        )
+        speaker.open_speaker(speaker.Options(device=audio.speaker, block_ms=block_ms, latency_ms=audio.latency_ms))
     )
+    ear = Duplex(microphone_alone, mouth, echo)
+    parts.count_drops("microphone", ear)
+    if echo is Echo.CANCEL:
+        logging.getLogger(__name__).warning("%s", (await ear.measure()).says)
     return ear, mouth
 
 
@@ -76,7 +84,7 @@ async def open_conversation(
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))
     tts = await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text))
-    manners = Manners(barge_in=voice.barge_in, history_turns=voice.history_turns, log_text=config.records.log_text)
+    manners = Manners(barge_in=config.audio.echo != "half-duplex", history_turns=voice.history_turns, log_text=config.records.log_text)
     answering = Answering(llm, facts_of, max_tokens=voice.max_tokens)
     openers = Openers()
     await openers.render(tts.local, also=(manners.cannot_answer,))

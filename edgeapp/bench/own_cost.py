@@ -40,6 +40,9 @@ class Mute:
         self.played_ns += len(samples) * 1_000_000_000 // sample_rate_hz
         return now_ns()
 
+    def duck(self, gain: float) -> None:
+        """Nobody hears it."""
+
     def cut(self) -> int:
         """Nothing is queued."""
         return self.played_ns

@@ -94,7 +94,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     records: list[AnyRecord] = []
     config = settings.Config(
         app="kiosk",
-        voice=settings.Voice(barge_in=True),  # the virtual device has no echo
+        audio=settings.Audio(echo="none"),  # the virtual device has none
         records=settings.Records(path=str(out / "records.jsonl"), log_text=True),  # the words are those that ship
     )
     questions = recorded_questions()[: turns or None]

@@ -20,12 +20,17 @@ from numpy.typing import NDArray
 
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, CameraFrame, ConfigError, DeviceError, TimestampKind
+from edgeapp.devices.resample import Resampler
+from edgeapp.devices.room import Air, Room
+from edgeapp.devices.timeline import Timeline
 
 Samples = NDArray[np.int16]
 
 _SECOND_NS: Final = 1_000_000_000
 _ROOM_NS: Final = 30 * _SECOND_NS  # sound that may wait to be played
 _RECORD_NS: Final = 1_800 * _SECOND_NS  # what is kept for `save`: half an hour, 115 MB at most
+_BEHIND_S: Final = 2  # of what has sounded stays readable: far above any echo's delay
+_DUCKS_MAX: Final = 64  # changes of loudness that are remembered: several a second for as long as sound stays readable
 _VOICED: Final = 200  # -44 dBFS, as in voice/speaker.py
 _MAX_CLIP_S: Final = 3_600  # an hour at 16 kHz is 115 MB
 
@@ -99,6 +104,9 @@ class VirtualSpeaker:
         self._played_ns = 0
         self._free_ns = 0  # when everything queued will have been heard
         self._cut = asyncio.Event()
+        self._timeline = Timeline(_ROOM_NS / _SECOND_NS + _BEHIND_S)
+        self._resample, self._run = Resampler(1, 1), (0, 0)  # the rate and the end of the run that it is in
+        self._gains: deque[tuple[int, float]] = deque([(0, 1.0)], maxlen=_DUCKS_MAX)  # at instants, linear between
 
     @property
     def played_ns(self) -> int:
@@ -117,6 +125,7 @@ class VirtualSpeaker:
         if len(samples):
             self._queue.append(sound)
             self._free_ns = sound.end_ns
+            self._put(sound)
         return sound.start_ns
 
     def cut(self) -> int:
@@ -128,12 +137,25 @@ class VirtualSpeaker:
                 self._finish(_Sound(sound.start_ns, sound.rate_hz, sound.samples[:count]))
         self._queue.clear()
         self._free_ns = min(self._free_ns, silent_ns)
+        self._timeline.silence_from(silent_ns)
+        self._run = (0, 0)
+        self._gains += [(silent_ns, self._gains[-1][1]), (silent_ns, 1.0)]
         self._cut.set()
         self._cut = asyncio.Event()
         return max(played_ns, self._played_ns)
 
     def duck(self, gain: float) -> None:
-        """A stub."""
+        """Play at this share of the loudness, reached within one block; 1.0 is normal. `cut` restores it."""
+        now = now_ns()
+        present = float(self._gain_at(np.array([now]))[0])
+        while self._gains and self._gains[-1][0] >= now:  # a change that was still under way
+            self._gains.pop()
+        self._gains += [(now, present), (now + self._block_ns, gain)]
+
+    def sounding(self, from_ns: int, count: int) -> Samples:
+        """What is audible from an instant on, at 16 kHz, shape (count,): the last two seconds and what is queued."""
+        samples = self._timeline.read(from_ns, count)
+        return self._louder(samples, from_ns, SAMPLE_RATE_HZ) if samples.any() else samples
 
     async def drained(self) -> int:
         """Return `played_ns` when everything queued has been heard."""
@@ -146,12 +168,32 @@ class VirtualSpeaker:
         _ = self.played_ns
         return list(self._recorded)
 
+    def _put(self, sound: _Sound) -> None:
+        """Onto the time line at 16 kHz; sounds without a gap between them are resampled as one."""
+        rate_hz, end_ns = self._run
+        if rate_hz != sound.rate_hz or abs(sound.start_ns - end_ns) > _SECOND_NS // sound.rate_hz:
+            self._resample = Resampler(sound.rate_hz, SAMPLE_RATE_HZ)
+        self._run = (sound.rate_hz, sound.end_ns)
+        made = self._resample(sound.samples)
+        took_ns = self._resample.delay_ns + len(made) * _SECOND_NS // SAMPLE_RATE_HZ
+        self._timeline.put(made, sound.end_ns - took_ns)
+
+    def _gain_at(self, at_ns: NDArray[np.int64]) -> NDArray[np.float64]:
+        instants, gains = zip(*self._gains, strict=True)
+        found: NDArray[np.float64] = np.interp(at_ns, instants, gains)
+        return found
+
+    def _louder(self, samples: Samples, start_ns: int, rate_hz: int) -> Samples:
+        gains = self._gain_at(start_ns + np.arange(len(samples)) * _SECOND_NS // rate_hz)
+        return samples if (gains == 1.0).all() else np.rint(samples * gains).astype(np.int16)
+
     def _finish(self, sound: _Sound) -> None:
         took_ns = sound.end_ns - sound.start_ns
         self._played_ns += took_ns
         if self._recorded_ns + took_ns <= _RECORD_NS:
             self._recorded_ns += took_ns
-            self._recorded.append(sound)
+            samples = self._louder(sound.samples, sound.start_ns, sound.rate_hz)
+            self._recorded.append(_Sound(sound.start_ns, sound.rate_hz, samples))
 
     async def _until_cut(self, at_ns: int) -> None:
         try:
@@ -162,11 +204,18 @@ class VirtualSpeaker:
 
 
 class VirtualAudio:
-    """A microphone that hears clips on command, and a loudspeaker, on one clock. Make it inside a running loop."""
+    """A microphone that hears clips on command, and a loudspeaker, on one clock. Make it inside a running loop.
 
-    def __init__(self, *, block_samples: int = 256, latency_ms: float = 20.0) -> None:
+    With a `room` the microphone also hears the loudspeaker through it; without one it hears the clips alone.
+    """
+
+    dropped = 0
+    """Blocks that were lost: never one."""
+
+    def __init__(self, *, block_samples: int = 256, latency_ms: float = 20.0, room: Room | None = None) -> None:
         """`block_samples` at 16 kHz is how much the microphone gives at once; `latency_ms` the loudspeaker's buffers."""
         self._block = block_samples
+        self._air = Air(room) if room else None
         self._start_ns = now_ns()
         self._said: list[_Sound] = []  # bounded by _RECORD_NS of sound
         self._said_ns = 0
@@ -199,7 +248,10 @@ class VirtualAudio:
                 block[begin - first : end - first] = samples[begin - start : end - start]
         while self._pending and self._pending[0][0] + len(self._pending[0][1]) <= first + self._block:
             self._pending.popleft()
-        return block
+        if self._air is None:
+            return block
+        heard = block + self._air(self.speaker.sounding(self._at(first), self._block))
+        return np.clip(np.rint(heard), -32768, 32767).astype(np.int16)
 
     async def say(self, samples: Samples, voiced: int | None = None) -> int:
         """Let the microphone hear mono samples at 16 kHz from the next block on, after what is being said already.

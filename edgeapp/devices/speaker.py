@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, DeviceError
+from edgeapp.core.events import MS, SAMPLE_RATE_HZ, DeviceError
 from edgeapp.devices.resample import Resampler
 from edgeapp.devices.sound_card import (
     FIRST_PAUSE_S,
@@ -31,9 +31,11 @@ from edgeapp.devices.sound_card import (
     open_stream,
     start_stream,
 )
+from edgeapp.devices.timeline import Timeline
 
 _ROOM_S: Final = 30  # sound that may wait to be played: 2.9 MB at 48 kHz
 _PIECE_S: Final = 0.1  # resampled at once: about a millisecond of work
+_SOUNDED_S: Final = 2.0  # what has sounded stays readable for this long: far above any echo's delay
 _SECOND_NS: Final = 1_000_000_000
 
 
@@ -66,6 +68,8 @@ class _Player:
         self._handed = 0  # samples given to the card
         self._next_ns = round(loop.time() * 1e9) + opened.latency_ns  # when the card's next sample will be audible
         self._ended_ns = 0  # when the last sample given to the card has been heard
+        self._gain = self._target_gain = 1.0
+        self.sounded = _Sounded(opened)
         self.xruns = 0
         self.last_ns = round(loop.time() * 1e9)
         self.finished = False
@@ -81,13 +85,18 @@ class _Player:
             out[:head] = self._ring[first : first + head, None]
             out[head:count] = self._ring[: count - head, None]
             out[count:] = 0
+            if self._gain != 1.0 or self._target_gain != 1.0:
+                out[:count] = out[:count] * np.linspace(self._gain, self._target_gain, count)[:, None]
+                self._gain = self._target_gain
             if cutting:
                 out[:count] = out[:count] * np.linspace(1, 0, count)[:, None]
+                self._gain = self._target_gain = 1.0
             self._taken = self._cut_to if cutting else self._taken + count
             self._handed += count
             self._next_ns = audible_ns + frames * _SECOND_NS // rate_hz
             if count:
                 self._ended_ns = audible_ns + count * _SECOND_NS // rate_hz
+        self.sounded.put(out[:, 0], self._next_ns)
         self.xruns += bool(status and status.output_underflow)
         self.last_ns = round(self._loop.time() * 1e9)
 
@@ -110,10 +119,17 @@ class _Player:
     def _waiting(self) -> int:
         return self._written - max(self._taken, self._cut_to)
 
+    def duck(self, gain: float) -> None:
+        """From the next block on, reached within it."""
+        with self._lock:
+            self._target_gain = gain
+
     def cut(self) -> int:
         """Drop what waits, but for one faded block. Returns the sound given to the card when that has been, in ns."""
         with self._lock:
             self._cut_to = max(self._cut_to, self._written)
+            if self._taken >= self._cut_to:  # nothing is left to fade
+                self._gain = self._target_gain = 1.0
             fading = min(self.opened.block, self._cut_to - self._taken)
             return (self._handed + max(0, fading)) * _SECOND_NS // self.opened.sample_rate_hz
 
@@ -135,6 +151,34 @@ class _Player:
             return self._taken >= self._written
 
 
+class _Sounded:
+    """What went to the card, silence too, from PortAudio's thread, which never waits, to the time line on the loop."""
+
+    def __init__(self, opened: Opened) -> None:
+        count = max(4, round(_SOUNDED_S * opened.sample_rate_hz / opened.block))
+        self._blocks = np.zeros((count, opened.block), np.int16)
+        self._lengths = [0] * count
+        self._ended_ns = [0] * count
+        self._put = self._taken = 0
+        self._resample = Resampler(opened.sample_rate_hz, SAMPLE_RATE_HZ)
+
+    def put(self, samples: NDArray[np.int16], ended_ns: int) -> None:
+        slot = self._put % len(self._blocks)
+        self._blocks[slot, : len(samples)] = samples
+        self._lengths[slot], self._ended_ns[slot] = len(samples), ended_ns
+        self._put += 1
+
+    def move(self, timeline: Timeline) -> None:
+        """Put what is new onto the time line; of a reader who comes after more than two seconds only the newest."""
+        self._taken = max(self._taken, self._put - len(self._blocks) + 1)  # the one before it may be being overwritten
+        while self._taken < self._put:
+            slot = self._taken % len(self._blocks)
+            self._taken += 1
+            made = self._resample(self._blocks[slot, : self._lengths[slot]].copy())
+            took_ns = self._resample.delay_ns + len(made) * _SECOND_NS // SAMPLE_RATE_HZ
+            timeline.put(made, self._ended_ns[slot] - took_ns)
+
+
 class SoundCardSpeaker:
     """A loudspeaker that fits `voice/speaker.py`. Made by `open_speaker`; lives on one loop."""
 
@@ -152,6 +196,7 @@ class SoundCardSpeaker:
         self._rate_hz = 0
         self._changed = asyncio.Event()
         self._finished = asyncio.Event()
+        self._timeline = Timeline(_SOUNDED_S)
 
     @property
     def latency_ns(self) -> int:
@@ -200,6 +245,20 @@ class SoundCardSpeaker:
         self._changed.set()
         self._changed = asyncio.Event()
         return max(self.played_ns, self._before_ns + self._player.cut()) if self._player else self._played_ns
+
+    def duck(self, gain: float) -> None:
+        """Play at this share of the loudness from the next block on, ramped within one; `cut` restores 1.0."""
+        if self._player is not None:
+            self._player.duck(gain)
+
+    def sounding(self, from_ns: int, count: int) -> NDArray[np.int16]:
+        """What is audible from an instant on, at 16 kHz, shape (count,): up to what the card has, two seconds back.
+
+        It is what went to the card: ducked, faded and resampled.
+        """
+        if self._player is not None:
+            self._player.sounded.move(self._timeline)
+        return self._timeline.read(from_ns, count)
 
     async def drained(self) -> int:
         """Return `played_ns` when everything queued has been heard. Raises DeviceError if the device goes before."""

@@ -338,15 +338,18 @@ class Framer:
 
     def __init__(self) -> None:
         self._held: NDArray[np.int16] = np.zeros(0, np.int16)
+        self._held_shares: NDArray[np.float32] = np.zeros(0, np.float32)  # each sample's echo share
 
     def feed(self, chunk: AudioChunk) -> list[AudioChunk]:
-        """Cut what has come into whole frames, each with the time of its own last sample."""
+        """Cut what has come into whole frames, each with the time of its own last sample and its mean echo share."""
         samples = np.concatenate([self._held, chunk.samples])
+        shares = np.concatenate([self._held_shares, np.full(len(chunk.samples), chunk.echo_share, np.float32)])
         count = len(samples) // FRAME_SAMPLES
-        self._held = samples[count * FRAME_SAMPLES :]
+        self._held, self._held_shares = samples[count * FRAME_SAMPLES :], shares[count * FRAME_SAMPLES :]
         frames = []
         for n in range(count):
             after = len(samples) - (n + 1) * FRAME_SAMPLES
             ended_ns = chunk.ended_ns - after * 1_000_000_000 // SAMPLE_RATE_HZ
-            frames.append(AudioChunk(samples[n * FRAME_SAMPLES : (n + 1) * FRAME_SAMPLES], ended_ns, chunk.echo_share))
+            frame = slice(n * FRAME_SAMPLES, (n + 1) * FRAME_SAMPLES)
+            frames.append(AudioChunk(samples[frame], ended_ns, float(shares[frame].mean())))
         return frames

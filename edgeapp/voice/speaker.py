@@ -43,7 +43,7 @@ class Speaker(Protocol):
     def duck(self, gain: float) -> None:
         """Play at this share of the loudness from the next block on, ramped within one; 1.0 is normal.
 
-        `cut` restores it.
+        `cut` restores 1.0. Ducked sound counts as played.
         """
 
     async def drained(self) -> int:
