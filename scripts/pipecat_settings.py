@@ -35,6 +35,9 @@ class Setting:
     published: bool
     turn_end: TurnEnd
     timeout_s: float = 0.0
+    smart_turn_threads: int = 1
+    """`cpu_count` of LocalSmartTurnAnalyzerV3 (audio/turn/smart_turn/local_smart_turn_v3.py); 1 is the default."""
+
     stream_text: bool = True
     """Text goes to the voice as it is written: TextAggregationMode.TOKEN "streams tokens directly for lower latency"
     (services/tts_service.py). Else whole sentences do, and one counts as whole when the next begins or the reply ends
@@ -53,6 +56,8 @@ SETTINGS: Final = {
     "default": Setting(published=True, turn_end=TurnEnd.SMART_TURN, stream_text=False, chunks_10ms=4, out_hz=24_000),
     # The same end of turn, and each switch that the files name for lower latency.
     "smart-turn": Setting(published=True, turn_end=TurnEnd.SMART_TURN),
+    # And its model on two threads, which a machine of two cores has.
+    "smart-turn-threads": Setting(published=True, turn_end=TurnEnd.SMART_TURN, smart_turn_threads=2),
     # The same page's "simpler alternative to Smart Turn", with the wait it documents.
     "speech-timeout": Setting(published=True, turn_end=TurnEnd.SPEECH_TIMEOUT, timeout_s=0.6),
     # The least wait the class takes. No page, file or example of Pipecat's recommends it: every pause of 0.2 s ends the turn.
