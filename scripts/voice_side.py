@@ -53,6 +53,11 @@ class Taken:
 
     heard: str
     said: str = ""
+    opener: bool = False
+    """Was something said first that is no answer?"""
+
+    answer_ns: int | None = None
+    """When the answer itself began, if an opener was said before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,10 @@ class Answer:
     took_ms: float | None
     """From the truly last voiced sample to the first audible one of the reply; None if nothing was heard."""
 
+    answer_ms: float | None
+    """The same to the answer itself: later than `took_ms` where an opener came first, by the side's own account."""
+
+    opener: bool
     cut_off: bool
     """Did the side take the question for finished before its last voiced sample, or speak before it?"""
 
@@ -100,13 +109,19 @@ async def ask(audio: VirtualAudio, taken: list[Taken], question: Question) -> An
             break
     turns = taken[taken_before:]
     took_ms = None if audible_ns is None else (audible_ns - last_voiced_ns) / MS
+    opener = next((turn for turn in turns if turn.opener), None)
+    answer_ms = took_ms
+    if opener is not None:
+        answer_ms = None if opener.answer_ns is None else (opener.answer_ns - last_voiced_ns) / MS
     early = took_ms is not None and took_ms < 0
     return Answer(
-        question.text,
-        " / ".join(turn.heard for turn in turns),
-        " / ".join(turn.said for turn in turns),
-        took_ms,
-        early or any(turn.committed_ns < last_voiced_ns for turn in turns),
+        question=question.text,
+        heard=" / ".join(turn.heard for turn in turns if turn.heard),
+        said=" / ".join(turn.said for turn in turns if turn.said),
+        took_ms=took_ms,
+        answer_ms=answer_ms,
+        opener=opener is not None,
+        cut_off=early or any(turn.committed_ns < last_voiced_ns for turn in turns),
     )
 
 
@@ -116,7 +131,9 @@ async def ours(taken: list[Taken]) -> AsyncIterator[VirtualAudio]:
 
     def sink(record: AnyRecord) -> None:
         if isinstance(record, TurnRecord):
-            taken.append(Taken(record.committed_ns, record.heard, record.said))
+            # What was rolled back was taken too early, but it was not understood as a question of its own.
+            words = ("", "") if record.outcome == "rolled back" else (record.heard, record.said)
+            taken.append(Taken(record.committed_ns, *words, opener=record.opener, answer_ns=record.first_reply_ns))
 
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         conversation = await open_conversation(KIOSK, Parts(stack, sink))

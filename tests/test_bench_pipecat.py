@@ -6,12 +6,14 @@ import asyncio
 import importlib
 import re
 import sys
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from rich.console import Console
 
 from edgeapp.core.clock import now_ns, sleep_until
@@ -64,9 +66,9 @@ def test_the_command_line_has_bounds(bench: Any, capsys: pytest.CaptureFixture[s
 
 
 async def heard_by(
-    side: Any, taken_ns: int | None, plays: list[tuple[int, np.ndarray[Any, np.dtype[np.int16]]]]
+    side: Any, taken_ns: int | None, plays: list[tuple[int, NDArray[np.int16]]], also: tuple[Any, ...] = ()
 ) -> Any:
-    """Ask a side that takes the question at an instant and plays sounds at others."""
+    """Ask a side that takes the question at an instant, or says that it took it as in `also`, and plays sounds at others."""
     audio, taken = VirtualAudio(block_samples=256, latency_ms=20.0), []
     samples = np.full(2_400, 5_000, np.int16)
 
@@ -78,6 +80,9 @@ async def heard_by(
         if taken_ns is not None:
             await sleep_until(taken_ns)
             taken.append(side.Taken(now_ns(), "where is it", "here"))
+        else:
+            await sleep_until(CLIP_START_NS)
+        taken.extend(also)
         for at_ns, sound in plays:
             await sleep_until(at_ns)
             await audio.speaker.play(sound, 22_050)
@@ -97,7 +102,21 @@ async def test_the_clock_runs_from_the_last_voiced_sample_to_the_first_audible_o
     side: Any,
 ) -> None:
     answer = await heard_by(side, VOICED_NS + 70 * MS, [(VOICED_NS + 80 * MS, SOUND)])
-    assert answer == side.Answer("where is it", "where is it", "here", 80.0 + 20.0 + 20.0, cut_off=False)
+    took_ms = 80.0 + 20.0 + 20.0
+    assert answer == side.Answer("where is it", "where is it", "here", took_ms, took_ms, opener=False, cut_off=False)
+
+
+async def test_the_answer_behind_an_opener_is_timed_by_itself_and_what_was_rolled_back_was_no_question(
+    side: Any,
+) -> None:
+    late_ns = VOICED_NS + 350 * MS
+    before, after = (
+        side.Taken(VOICED_NS - 1, ""),
+        side.Taken(VOICED_NS + 90 * MS, "where is it", "Well, here", True, late_ns),
+    )
+    answer = await heard_by(side, None, [(VOICED_NS + 100 * MS, SOUND)], also=(before, after))
+    assert (answer.took_ms, answer.answer_ms, answer.opener) == (140.0, 350.0, True)
+    assert (answer.heard, answer.cut_off) == ("where is it", True)
 
 
 async def test_sound_below_the_threshold_of_hearing_is_not_a_reply(side: Any) -> None:
@@ -123,7 +142,7 @@ async def test_a_side_that_takes_a_question_or_speaks_before_its_last_voiced_sam
 
 
 def answers(bench: Any, *took_ms: float | None, cut_off: bool = False, heard: str = "hello") -> list[Any]:
-    return [bench.Answer("hello", heard, "hello", ms, cut_off=cut_off) for ms in took_ms]
+    return [bench.Answer("hello", heard, "hello", ms, ms, opener=False, cut_off=cut_off) for ms in took_ms]
 
 
 def pairs(bench: Any, ours: list[Any], theirs: list[Any]) -> list[Any]:
@@ -136,8 +155,12 @@ def test_times_are_those_of_answers_that_were_not_cut_off_and_the_rest_is_counte
         *answers(bench, 140.0, heard="no"),
         *answers(bench, -50.0, cut_off=True, heard="he"),
     ]
-    assert bench.score(given) == bench.Score(5, 120.0, 140.0, understood=3, cut_off=1, unanswered=1)
-    assert bench.score(answers(bench, None)) == bench.Score(1, None, None, understood=1, cut_off=0, unanswered=1)
+    times = {"p50_ms": 120.0, "p95_ms": 140.0, "answer_p50_ms": 120.0, "answer_p95_ms": 140.0}
+    assert bench.score(given) == bench.Score(5, **times, openers=0, understood=3, cut_off=1, unanswered=1)
+    nothing = dict.fromkeys(times)
+    assert bench.score(answers(bench, None)) == bench.Score(
+        1, **nothing, openers=0, understood=1, cut_off=0, unanswered=1
+    )
 
 
 def test_the_setting_to_beat_is_the_fastest_published_one_that_answers(bench: Any) -> None:
@@ -156,7 +179,14 @@ def test_the_setting_to_beat_is_the_fastest_published_one_that_answers(bench: An
 @pytest.mark.parametrize(("theirs_ms", "met"), [(400.0, True), (398.0, False), (None, False)])
 def test_the_bar_is_four_times_on_the_same_questions(bench: Any, theirs_ms: float | None, met: bool) -> None:
     summary = bench.summarise({"default": pairs(bench, answers(bench, 100.0), answers(bench, theirs_ms))})
-    assert list(summary["bars"].values()) == [met]
+    assert list(summary["bars"].values()) == [met, met]
+
+
+def test_an_opener_does_not_pass_for_an_answer(bench: Any) -> None:
+    ours = [replace(each, answer_ms=150.0, opener=True) for each in answers(bench, 100.0)]
+    both = pairs(bench, ours, answers(bench, 500.0))
+    assert list(bench.summarise({"default": both})["bars"].values()) == [True, False]
+    assert bench.score(ours).openers == 1
 
 
 def test_the_ratio_is_of_the_questions_that_were_asked_together(bench: Any) -> None:
@@ -166,8 +196,8 @@ def test_the_ratio_is_of_the_questions_that_were_asked_together(bench: Any) -> N
         "smart-turn": pairs(bench, answers(bench, 300.0, 300.0), answers(bench, 1_200.0, 1_200.0)),
     }
     summary = bench.summarise(measured)
-    assert summary["settings"]["default"]["times_faster_p50"] == 8.0
-    assert summary["settings"]["smart-turn"]["times_faster_p50"] == 4.0
+    assert summary["settings"]["default"]["times_faster"]["p50_ms"] == 8.0
+    assert summary["settings"]["smart-turn"]["times_faster"]["p50_ms"] == 4.0
     assert summary["ours"]["turns"] == 4
 
 
@@ -179,9 +209,9 @@ def test_the_table_puts_both_side_by_side_with_their_accuracy(bench: Any) -> Non
     page = StringIO()
     Console(width=200, file=page).print(bench.table(measured))
     rows = [" ".join(line.replace("│", " ").split()) for line in page.getvalue().splitlines()]
-    assert "edgeapp 3 187 331 3 of 3 0 0" in rows
-    assert "Pipecat smart-turn, fastest published 2 1096 3578 2 of 2 0 0 5.9 times (10.8)" in rows
-    assert "Pipecat eager, not published 1 - - 1 of 1 0 1 -" in rows
+    assert "edgeapp 3 187 331 187 331 0 3 0 0" in rows
+    assert "Pipecat smart-turn, fastest published 2 1096 3578 1096 3578 0 2 0 0 5.9 times (5.9)" in rows
+    assert "Pipecat eager, not published 1 - - - - 0 1 0 1 -" in rows
 
 
 @pytest.mark.real_time
