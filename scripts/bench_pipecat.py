@@ -130,6 +130,8 @@ async def meet(setting: str, questions: Sequence[int], progress: Progress) -> li
             answers = {first: await first.ask(question), second: await second.ask(question)}
             pairs.append(Pair(answers[ours], answers[theirs]))
             progress.advance(bar)
+    ours_ms, theirs_ms = (score([getattr(pair, side) for pair in pairs]).p50_ms for side in ("ours", "theirs"))
+    progress.console.print(f"{setting}: p50 {theirs_ms} ms, edgeapp {ours_ms} ms on the same {len(pairs)} questions")
     return pairs
 
 

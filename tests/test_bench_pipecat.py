@@ -65,6 +65,15 @@ def test_the_command_line_has_bounds(bench: Any, capsys: pytest.CaptureFixture[s
     assert "--passes: use 1 or more" in capsys.readouterr().err
 
 
+def test_without_an_environment_for_pipecat_it_says_so_and_measures_nothing(
+    bench: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "ROOT", tmp_path)  # a checkout without the script that makes environments
+    monkeypatch.setattr(sys, "argv", ["bench_pipecat.py"])
+    with pytest.raises(SystemExit, match="there is no environment for Pipecat, so there is nothing to compare with"):
+        bench.main()
+
+
 async def heard_by(
     side: Any, taken_ns: int | None, plays: list[tuple[int, NDArray[np.int16]]], also: tuple[Any, ...] = ()
 ) -> Any:
