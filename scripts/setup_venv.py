@@ -1,7 +1,8 @@
-"""Make or complete an environment from the pinned requirements: `python3 scripts/setup_venv.py run|dev|train`.
+"""Make or complete an environment from the pinned requirements: `python3 scripts/setup_venv.py run|dev|train|pipecat`.
 
-`run` and `dev` are .venv; `train` is .venv-train, because the application never sees torch. Does nothing if the
-environment already holds exactly what the requirement file asks for. Standard library only.
+`run` and `dev` are .venv; `train` is .venv-train, because the application never sees torch; `pipecat` is .venv-pipecat,
+because Pipecat needs other versions of some libraries. Does nothing if the environment already holds exactly what the
+requirement file asks for. Standard library only.
 """
 
 from __future__ import annotations
@@ -20,12 +21,17 @@ KINDS = {
         "two minutes and 2 GB",
         "pip must find torch's CPU build (PIP_FIND_LINKS or PIP_EXTRA_INDEX_URL), for Python 3.11 on x86-64",
     ),
+    "pipecat": (
+        ".venv-pipecat",
+        "a minute and 700 MB",
+        "check the network, then run the same command again; Pipecat needs Python 3.11 or later",
+    ),
 }
 """The environment, what it takes, and what to do if pip fails."""
 
 
 def main() -> None:
-    """Install what `run` (the application), `dev` (and its checks) or `train` (the training scripts) needs."""
+    """Install what `run` (the application), `dev` (and its checks), `train` (training) or `pipecat` (a comparison) needs."""
     kind = sys.argv[1] if len(sys.argv) > 1 else "run"
     if kind not in KINDS:
         sys.exit(f"usage: python3 scripts/setup_venv.py {'|'.join(KINDS)}")
