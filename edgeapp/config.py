@@ -150,13 +150,28 @@ class Voice(Section, frozen=True):
     stt: Stage = Stage(engine="stt_pocketsphinx")
     llm: Stage = Stage(engine="llm_ctranslate2", options={"model": "kiosk-lm"})
     tts: Stage = Stage(engine="tts_espeak")
+    turn: Engine | None = None
+    """A model that says by the voice alone whether a turn is over, such as `turn_smart`: a second opinion."""
+
     content: str = ""
     """The kiosk's content file; empty is the one that ships."""
 
     facts_per_question: int = 3
     """How many of the content's facts stand in the prompt; 0 is all of them, which an engine can keep resident."""
 
+    closed_intents: bool = True
+    """Answer the fixed forms of questions with no model: at once, and always right."""
+
+    grounded: bool = True
+    """Speak of a model's reply only what the content or a tool bears out."""
+
+    speculate: bool = True
+    """Prepare replies while it is not certain that the person has finished."""
+
     history_turns: int = 2
+    history_tokens: int = 256
+    """What of the past stands in the prompt at most."""
+
     max_tokens: int = 64
 
 

@@ -15,11 +15,14 @@ from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.core.stage import Backend, Stage
 from edgeapp.core.stream import Stream
 from edgeapp.engines import fake
-from edgeapp.voice.answering import Answering
-from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.answering import Answering, AnswerRule
+from edgeapp.voice.content import Content
+from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speculation import Speculation, SpeculationRule
+from edgeapp.voice.turns import Manners
 
+SHOP = Content("A shop", (), {}, {}, None)
 CANNOT = "I am sorry, I cannot answer right now."
 
 
@@ -67,7 +70,7 @@ class Talk:
             self.conversation = Conversation(
                 vad=(await engine(fake.Options(kind="vad", takes_ms=0)))[0],  # type: ignore[arg-type]
                 stt=stage("stt", hears),
-                answer=Answering(model, lambda question, before: f"facts for {question}").answer,
+                answering=Answering(model, lambda: SHOP, rule=AnswerRule(closed_intents=False, grounded=False)),
                 tts=stage("tts", speaks),
                 budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
                 sink=self.records.append,

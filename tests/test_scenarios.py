@@ -19,7 +19,7 @@ from talk import Talk
 from edgeapp.core.events import MS
 from edgeapp.core.record import TurnRecord
 from edgeapp.engines import fake
-from edgeapp.voice.conversation import Manners
+from edgeapp.voice.turns import Manners
 
 FOLDER = Path(__file__).parent / "scenarios"
 

@@ -16,10 +16,10 @@ from edgeapp.core.record import Record, TurnRecord
 from edgeapp.core.stream import Stream
 from edgeapp.engines import fake
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses, speakable
-from edgeapp.voice.conversation import Manners
 from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, EndpointRule, Speaking
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.turn import Turn
+from edgeapp.voice.turns import Manners
 
 QUESTION = ((320, False), (640, True))
 LONG_SILENCE = ((4_000, False),)
@@ -73,7 +73,7 @@ async def test_speaking_over_the_reply_ends_it_and_history_holds_what_was_heard(
     assert (first.outcome, second.outcome) == ("interrupted", "answered")
     assert talk.mouth.log[0] == (1029.0, 1504.0)
     assert first.said == "it"  # 475 of 720 ms of the first clause
-    assert talk.conversation.history[0] == ("where is the hammer", "it")
+    assert talk.conversation.turns.history[0] == ("where is the hammer", "it")
 
 
 async def test_with_barge_in_off_speech_over_the_reply_is_not_heard() -> None:

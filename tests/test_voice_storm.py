@@ -20,8 +20,8 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, DeviceError
 from edgeapp.core.record import TurnRecord
 from edgeapp.engines import fake
-from edgeapp.voice.conversation import Manners
 from edgeapp.voice.turn import GRACE_NS
+from edgeapp.voice.turns import Manners
 
 ENDINGS = {"answered", "not understood", "interrupted", "rolled back", "failed"}
 TEXTS = ("where is the hammer", "hello", "", "how much is the power drill", "stop", "what do you mean by that")
@@ -110,7 +110,7 @@ def _check(talk: Talk, mouth: Plug, records: list[TurnRecord]) -> None:
         if turn.outcome in {"answered", "not understood", "failed"} and not unplugged:
             assert turn.first_audible_ns is not None
             assert turn.first_audible_ns <= max(turn.due_ns, turn.committed_ns + GRACE_NS)
-    assert len(talk.conversation.history) <= 4
+    assert len(talk.conversation.turns.history) <= 4
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
-from edgeapp.apps.kiosk import open_conversation, open_sound
+from edgeapp.apps.kiosk import converse, open_sound, open_voice
 from edgeapp.apps.qc import open_camera, open_inspection, say, warn
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import Outcome, Verdict
@@ -30,8 +30,8 @@ async def device(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
-        conversation = await open_conversation(config, parts, live)
+        voice = await open_voice(config, parts, live)
         ear, mouth = await open_sound(config.audio, parts)
         async with asyncio.TaskGroup() as forever:
             forever.create_task(watch(await open_camera(config.vision.camera, parts), inspection, say, warn))
-            forever.create_task(conversation.listen(ear, mouth))
+            forever.create_task(converse(config, parts, voice, ear, mouth))

@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.tools import kiosk_tools
+from edgeapp.apps.wake import attending, rule_of
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS, AudioChunk
+from edgeapp.core.events import MS, AudioChunk, Clause, Speech, Transcript, Utterance
+from edgeapp.core.stage import Stage
+from edgeapp.core.stream import Stream
 from edgeapp.observe.throttle import Throttle
-from edgeapp.voice.answering import Answering
-from edgeapp.voice.content import Content, facts, load_content
-from edgeapp.voice.conversation import Conversation, Manners
-from edgeapp.voice.endpoint import preset
+from edgeapp.voice.answering import Answering, AnswerRule
+from edgeapp.voice.content import Content, load_content
+from edgeapp.voice.conversation import Conversation, VoiceActivity
+from edgeapp.voice.endpoint import EndpointRule, preset
 from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.intents import intent_of
 from edgeapp.voice.openers import Openers
-from edgeapp.voice.relevance import relevant
 from edgeapp.voice.speaker import Speaker
+from edgeapp.voice.speculation import Speculation, SpeculationRule
+from edgeapp.voice.tools import Toolbox
+from edgeapp.voice.turns import Manners
+from edgeapp.voice.wake import Attention, Way
 
 BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """The parts of one voice, open."""
+
+    vad: VoiceActivity
+    stt: Stage[Utterance, Transcript]
+    answering: Answering
+    tts: Stage[Clause, Stream[Speech]]
+    rule: EndpointRule
+    turn_model: Any = None
+
+    @property
+    def hear(self) -> Any:
+        """The recogniser's own `hear`, if it listens along."""
+        return getattr(self.stt.local, "hear", None)
 
 
 async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack))
-        conversation = await open_conversation(config, parts)
+        voice = await open_voice(config, parts)
         ear, mouth = await open_sound(config.audio, parts)
+        await converse(config, parts, voice, ear, mouth)
+
+
+async def converse(
+    config: settings.Config, parts: Parts, voice: Voice, ear: AsyncIterable[AudioChunk], mouth: Speaker
+) -> None:
+    """Listen while the configured ways say so, until the microphone ends."""
+    wake, aside = config.voice.wake, set[asyncio.Task[None]]()
+
+    def begin(work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        aside.add(task)  # a greeting or a farewell at a time, seconds apart
+        task.add_done_callback(aside.discard)
+
+    def wakes(way: Way) -> None:
+        if wake.greeting and way is Way.PRESENCE:
+            begin(conversation.turns.greet(wake.greeting))
+
+    attention = Attention(rule_of(wake), on_wake=wakes, on_sleep=lambda _: begin(conversation.forget()))
+    conversation = await open_conversation(config, parts, voice, attention)
+    async with attending(wake, attention, parts):
         await conversation.listen(ear, mouth)
 
 
@@ -60,43 +107,38 @@ async def open_sound(audio: settings.Audio, parts: Parts) -> tuple[AsyncIterable
     return ear, mouth
 
 
-async def open_conversation(
+async def open_voice(
     config: settings.Config,
     parts: Parts,
     live: Callable[[Content], Content] = lambda content: content,
-) -> Conversation:
-    """The stages of one voice, ready to listen. `live` brings the content up to date before each reply."""
+    toolbox: Toolbox | None = None,
+) -> Voice:
+    """The stages of one voice and what it says. `live` brings the content up to date before each reply."""
     voice = config.voice
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
-
-    def facts_of(question: str, before: str = "") -> str:
-        every = facts(live(content))
-        return relevant(every, question, voice.facts_per_question, before) if voice.facts_per_question else every
-
-    shares = {"stt": voice.shares.stt_ms, "llm": voice.shares.llm_ms, "tts": voice.shares.tts_ms}
-    budget = Budget(round(voice.budget_ms * MS), {name: round(share * MS) for name, share in shares.items()})
+    tools = toolbox or kiosk_tools()
+    tools.check(content)
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
         sentences = kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences
         await stt.local.use_grammar(sentences, voice.wake.keyphrase if "keyphrase" in voice.wake.ways else "")
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
-    if hasattr(llm.local, "probe"):
-        await llm.local.probe(facts_of("hello"))
-    tts = await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text))
-    manners = Manners(barge_in=config.audio.echo != "half-duplex", history_turns=voice.history_turns, log_text=config.records.log_text)
-    answering = Answering(llm, facts_of, max_tokens=voice.max_tokens)
-    openers = Openers()
-    await openers.render(tts.local, also=(manners.cannot_answer,))
     endpoint = voice.endpoint
-    conversation = Conversation(
+    rule = AnswerRule(
+        closed_intents=voice.closed_intents,
+        grounded=voice.grounded,
+        max_tokens=voice.max_tokens,
+        history_tokens=voice.history_tokens,
+        facts_most=voice.facts_per_question,
+    )
+    answering = Answering(llm, lambda: live(content), toolbox=tools, rule=rule)
+    await answering.prefill(())
+    return Voice(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
-        answer=answering.answer,
-        tts=tts,
-        budget=budget,
-        sink=parts.sink,
-        hear=getattr(stt.local, "hear", None),
+        answering=answering,
+        tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
         rule=replace(
             preset(endpoint.preset),
             rejoin_ns=round(endpoint.rejoin_ms * MS),
@@ -105,8 +147,42 @@ async def open_conversation(
             threshold=endpoint.threshold,
             stop_threshold=endpoint.stop_threshold,
         ),
+        turn_model=await parts.engine(voice.turn, "voice.turn") if voice.turn is not None else None,
+    )
+
+
+async def open_conversation(
+    config: settings.Config, parts: Parts, voice: Voice | None = None, attention: Attention | None = None
+) -> Conversation:
+    """One conversation with this voice (or the configured one, opened here), its openers rendered, ready to listen."""
+    voice = voice or await open_voice(config, parts)
+    shares = config.voice.shares
+    budget = Budget(
+        round(config.voice.budget_ms * MS),
+        {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
+    )
+    manners = Manners(
+        barge_in=config.audio.echo != "half-duplex",
+        history_turns=config.voice.history_turns,
+        log_text=config.records.log_text,
+    )
+    openers = Openers()
+    await openers.render(voice.tts.local, also=(manners.cannot_answer, config.voice.wake.greeting))
+    conversation = Conversation(
+        vad=voice.vad,
+        stt=voice.stt,
+        answering=voice.answering,
+        tts=voice.tts,
+        budget=budget,
+        sink=parts.sink,
+        hear=voice.hear,
+        turn_model=voice.turn_model,
+        attention=attention,
+        rule=voice.rule,
         manners=manners,
         openers=openers,
+        intent=intent_of,
+        speculation=Speculation(SpeculationRule(enabled=config.voice.speculate)),
         throttled=Throttle(),
     )
     settle()

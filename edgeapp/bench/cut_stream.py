@@ -33,11 +33,12 @@ from edgeapp.core.stream import Stream
 from edgeapp.engines import fake, llm_ctranslate2, triton
 from edgeapp.models.store import path_of
 from edgeapp.near_edge.serve import Server
-from edgeapp.voice.answering import Answering
+from edgeapp.voice.answering import Answering, AnswerRule
 from edgeapp.voice.content import facts, load_content
-from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import FRAME_SAMPLES
 from edgeapp.voice.relevance import relevant
+from edgeapp.voice.turns import Manners
 
 Cut = Literal["reset", "silence"]
 QUESTIONS: Final = ("when do you open on saturday", "how much is the power drill", "what is at the rear left")
@@ -193,10 +194,11 @@ async def _converse(here: Any, lane: Lane, url: str, prompt: Prompt) -> tuple[st
         conversation = Conversation(
             vad=(await scripted("vad"))[0],
             stt=stage("stt", *ear),
-            answer=Answering(
+            answering=Answering(
                 stage("llm", here, lane, remote=remote, link=Link("edge"), placer=POLICIES["remote"], policy="remote"),
-                lambda *_: prompt.system,
-            ).answer,
+                lambda: load_content(_CONTENT),
+                rule=AnswerRule(closed_intents=False, grounded=False),
+            ),
             tts=stage("tts", *await scripted("tts")),
             budget=Budget(_BUDGET_MS * MS, {"stt": 10 * MS, "llm": (_BUDGET_MS - 100) * MS, "tts": 20 * MS}),
             sink=records.append,

@@ -22,7 +22,8 @@ from edgeapp.core.lane import Lane
 from edgeapp.core.record import AnyRecord, TurnRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
-from edgeapp.voice.answering import Answering
+from edgeapp.voice.answering import Answering, AnswerRule
+from edgeapp.voice.content import Content
 from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import FRAME_SAMPLES
 
@@ -46,9 +47,6 @@ class Mute:
     def cut(self) -> int:
         """Nothing is queued."""
         return self.played_ns
-
-    def duck(self, gain: float) -> None:
-        """Nobody listens."""
 
     async def drained(self) -> int:
         """Nothing is queued."""
@@ -100,7 +98,9 @@ async def own_costs_ms(*, turns: int) -> list[float]:
         conversation = Conversation(
             vad=vad[0],
             stt=stage("stt", stt),
-            answer=Answering(llm, lambda question, _: f"facts for {question}").answer,
+            answering=Answering(
+                llm, lambda: Content("A shop", (), {}, {}, None), rule=AnswerRule(closed_intents=False, grounded=False)
+            ),
             tts=stage("tts", await engine("tts")),
             budget=Budget(200 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
             sink=sink,

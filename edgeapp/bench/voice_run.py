@@ -16,16 +16,17 @@ from typing import Final
 import numpy as np
 
 from edgeapp import config as settings
-from edgeapp.apps.kiosk import open_conversation
+from edgeapp.apps.kiosk import Voice, open_conversation, open_voice
 from edgeapp.apps.wiring import Parts
 from edgeapp.bench.voice_score import Heard
 from edgeapp.bench.voice_turns import SpokenTurn
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Transcript, Utterance
+from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Clause, Transcript, Utterance
 from edgeapp.core.record import AnyRecord, Record, TurnRecord
 from edgeapp.devices.files import VirtualAudio
+from edgeapp.voice.answering import Question
 from edgeapp.voice.conversation import Conversation
-from edgeapp.voice.endpoint import FRAME_SAMPLES, Framer, Speaking
+from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, Speaking
 from edgeapp.voice.speaker import onset
 
 LATENCY_MS: Final = 20.0
@@ -96,40 +97,53 @@ async def alone(turns: Sequence[SpokenTurn], config: settings.Config) -> list[fl
     """
     took: list[float] = []
     async with AsyncExitStack() as stack:
-        conversation = await open_conversation(config, Parts(stack, lambda _: None))
-        for turn in turns:
-            critical_ms = await _critical_ms(conversation, turn)
+        voice = await open_voice(config, Parts(stack, lambda _: None))
+        for number, turn in enumerate(turns, 1):
+            critical_ms = await _critical_ms(voice, turn, number)
             if critical_ms is not None:
                 took.append(critical_ms)
     return took
 
 
-async def _critical_ms(conversation: Conversation, turn: SpokenTurn) -> float | None:
-    ear, stt, tts, answer, hear = conversation.alone()
-    framer, truth_ms = Framer(), turn.last_voiced * 1e3 / SAMPLE_RATE_HZ
-    silence = np.zeros(3 * SAMPLE_RATE_HZ, np.int16)
-    sound = np.concatenate([turn.samples, silence + np.random.default_rng(0).integers(-3, 4, len(silence), np.int16)])
+async def _critical_ms(voice: Voice, turn: SpokenTurn, number: int) -> float | None:
+    """One turn alone; None if it was cut off or never ended."""
+    ear, hear = Endpointer(voice.rule), voice.hear
+    ear.number = number  # the recogniser tells utterances apart by it
+    truth_ms = turn.last_voiced * 1e3 / SAMPLE_RATE_HZ
+    quiet = np.random.default_rng(0).integers(-3, 4, 3 * SAMPLE_RATE_HZ).astype(np.int16)
+    sound = np.concatenate([turn.samples, quiet])
     words, silent_ms = Transcript("", complete=False), 0.0
+    voice.vad.reset()
     for first in range(0, len(sound) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
         ended_ms = (first + FRAME_SAMPLES) * 1e3 / SAMPLE_RATE_HZ
-        (frame,) = framer.feed(AudioChunk(sound[first : first + FRAME_SAMPLES], round(ended_ms * MS)))
+        frame = AudioChunk(sound[first : first + FRAME_SAMPLES], round(ended_ms * MS))
         began_s = time.perf_counter()
         if ear.heard and hear is not None:
-            words = await hear(ear.number, frame.samples)
-        event = ear.feed(frame, await conversation.speech_probability(frame), words)
+            words = await hear(number, frame.samples)
+        event = ear.feed(frame, await voice.vad(frame.samples), words)
         if event is Speaking.STARTED and hear is not None:
             for each in ear.heard:
-                words = await hear(ear.number, each.samples)
-        if ear.silent_frames == 1:
-            silent_ms = ended_ms
+                words = await hear(number, each.samples)
+        silent_ms = ended_ms if ear.silent_frames == 1 else silent_ms
         if isinstance(event, Utterance):
-            text = (await stt(event)).text
+            text = (await voice.stt(event, due_ns=now_ns() + 10_000 * MS, of="alone")).text
             decided_ms = ended_ms + (time.perf_counter() - began_s) * 1e3
-            began_s = time.perf_counter()
-            async with aclosing(await tts(await answer(text))) as parts:
-                part = await anext(aiter(parts))
-            reply_ms = (time.perf_counter() - began_s) * 1e3
-            lead_ms = onset(part.samples) * 1e3 / part.sample_rate_hz
-            ready_ms = max(decided_ms, silent_ms + reply_ms)
-            return ready_ms + LATENCY_MS + lead_ms - truth_ms if ended_ms >= truth_ms else None
+            reply_ms, lead_ms = await _first_sound_ms(voice, text)
+            early = ended_ms < truth_ms
+            return None if early else max(decided_ms, silent_ms + reply_ms) + LATENCY_MS + lead_ms - truth_ms
     return None
+
+
+async def _first_sound_ms(voice: Voice, text: str) -> tuple[float, float]:
+    """How long the reply takes to its first sound, and the silence that the sound begins with."""
+    began_s, due_ns = time.perf_counter(), now_ns() + 10_000 * MS
+    question = Question(text, (), "alone", lambda _: due_ns, asyncio.Event())
+    async with aclosing(voice.answering.answer(question)) as clauses:
+        clause = await anext(clauses)
+        speech = await voice.tts(Clause(clause), due_ns=due_ns, of="alone")
+        try:
+            part = await anext(aiter(speech))
+        finally:
+            await speech.aclose()
+    took_ms = (time.perf_counter() - began_s) * 1e3
+    return took_ms, onset(part.samples) * 1e3 / part.sample_rate_hz

@@ -83,7 +83,8 @@ def spoken_turns(count: int, *, paused_share: float, seed: int) -> list[SpokenTu
 
 def _turn(clip: _Clip, rng: np.random.Generator, *, with_a_pause: bool) -> SpokenTurn | None:
     """The clip in a room of its own; None if a pause is wanted and there is no place for one."""
-    samples, pauses = clip.samples, ()
+    samples = clip.samples
+    pauses: tuple[tuple[int, int], ...] = ()
     if with_a_pause:
         starts = _starts(clip.text, clip.samples.tobytes())[1:]
         if not starts:

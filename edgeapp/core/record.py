@@ -114,6 +114,21 @@ class TurnRecord:
     wasted_ns: int = 0
     """What replies that were begun and thrown away cost, at most."""
 
+    end_why: str = ""
+    """Why the turn was taken for finished."""
+
+    end_probability: float | None = None
+    """How likely it was over then, by the rule's own reckoning."""
+
+    path: str = ""
+    """How the reply came about: by a closed question's answer, the model, a template, a tool."""
+
+    ungrounded: int = 0
+    """Clauses of the model that were not spoken, because no fact bore them out."""
+
+    turns_cut: int = 0
+    """Turns of the history that did not fit the prompt."""
+
 
 @dataclass(frozen=True, slots=True)
 class DropRecord:

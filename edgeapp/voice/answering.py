@@ -31,8 +31,8 @@ from edgeapp.voice.grammar import normalise
 from edgeapp.voice.grounding import Grounding
 from edgeapp.voice.intents import NOT_KNOWN, closed_answer
 from edgeapp.voice.mentions import Lexicon, lexicon
-from edgeapp.voice.prompt import TOOL
-from edgeapp.voice.relevance import FACTS_MOST, relevant
+from edgeapp.voice.prompt import TOOL, so_far
+from edgeapp.voice.relevance import FACTS_MOST, parted
 from edgeapp.voice.tools import CALL_CHARS_MAX, Call, Refusal, Toolbox, carried_out
 
 _WRITTEN_MAX: Final = 4 * REPLY_CHARS_MAX
@@ -173,6 +173,22 @@ class Answering:
         """What the next thing said will be, as far as the device has asked for it."""
         return Expect.YES_NO if self._waiting() else Expect.ANY
 
+    async def prefill(self, turns: tuple[tuple[str, str], ...]) -> None:
+        """Somebody begins to speak: let model and link get ready for what is known of the prompt. Raises BackendError."""
+        self._llm.probe()
+        engine = self._llm.local
+        if hasattr(engine, "prefill"):
+            system = facts(self._content())
+            if self._rule.facts_most:
+                system, _ = parted(system, "", self._rule.facts_most)
+            await engine.prefill(so_far(system, turns))
+
+    async def forget(self) -> None:
+        """The person has left: nothing is pending, and the model keeps no history. Raises BackendError."""
+        self._pending = None
+        if hasattr(self._llm.local, "forget"):
+            await self._llm.local.forget()
+
     async def answer(self, question: Question) -> AsyncGenerator[str, None]:
         """The reply, clause by clause, each as soon as it is whole and checked.
 
@@ -271,14 +287,14 @@ class Answering:
     def _prompt(self, question: Question, content: Content) -> Prompt:
         """Facts, as much of the past as fits, and the question: these two are never cut."""
         before = " ".join(question.turns[-1]) if question.turns else ""
-        system = facts(content)
+        system, of_it = facts(content), ""
         if self._rule.facts_most:
-            system = relevant(system, question.text, self._rule.facts_most, before)
+            system, of_it = parted(system, question.text, self._rule.facts_most, before)
         costs = [self._count_tokens(asked) + self._count_tokens(answer) for asked, answer in question.turns]
         kept = newest_that_fit(costs, self._rule.history_tokens)
         question.how.turns_cut = len(costs) - kept
         turns = question.turns[len(costs) - kept :]
-        return Prompt(system, turns, question.text, question.opener, self._rule.max_tokens)
+        return Prompt(system, turns, question.text, question.opener, self._rule.max_tokens, of_it)
 
     async def _written(self, prompt: Prompt, question: Question) -> AsyncGenerator[str, None]:
         """The reply as it is written. If it breaks off elsewhere, it goes on here, behind the last piece that came.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from edgeapp.core.budget import Budget
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, Clause, Speech, Transcript, Utterance
-from edgeapp.voice.answering import Question
+from edgeapp.voice.answering import How, Question
 from edgeapp.voice.speaker import onset
 
 if TYPE_CHECKING:
@@ -135,6 +135,9 @@ class Candidate:
         self.runs_out_ns = 0
         """When the sound that was handed to the loudspeaker ends; the turn that plays it keeps it."""
 
+        self.how = How()
+        """How the reply came about; complete when it is."""
+
         self._turns, self._budget = turns, budget
         self._stt, self._answer, self._tts = stt, answer, tts
         self._waited_ns = 0
@@ -167,7 +170,13 @@ class Candidate:
             if self.transcript is None:
                 self.transcript = await self._stt(self.utterance, due_ns=self._due_ns("stt"), of=self._of)
             question = Question(
-                self.transcript.text, self._turns, self._of, self._due_ns, self.committed, opener=self.opener
+                self.transcript.text,
+                self._turns,
+                self._of,
+                self._due_ns,
+                self.committed,
+                opener=self.opener,
+                how=self.how,
             )
             async with aclosing(self._answer(question)) as clauses:
                 number = 0

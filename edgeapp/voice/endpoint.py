@@ -142,6 +142,8 @@ class Endpointer:
         """Why the last turn ended; None before the first."""
         self.own_voice = False
         """Set while our own voice is audible: pauses that it falls into are not learned."""
+        self.held = False
+        """Set while a key is held: no silence ends the turn then."""
         self.last_voiced_ns = 0
         """When the last voiced sample was captured, as far as the energy tells."""
         self.pauses = Pauses()
@@ -216,7 +218,7 @@ class Endpointer:
         self._find_last_voiced(frame, energies, speech=speech)
         if len(self._frames) * FRAME_NS >= self.rule.utterance_max_ns:
             return self._end("the longest turn that is kept", 1.0)
-        if self.silent_ns < self.rule.patience.at_least_ns:
+        if self.held or self.silent_ns < self.rule.patience.at_least_ns:
             return Speaking.GOES_ON
         wait = self._wait(words)
         # After a loud bump soft words may not count as voiced; the detector hears them all the same.

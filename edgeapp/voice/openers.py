@@ -39,7 +39,7 @@ class Openers:
 
     async def render(self, voice: Backend[Clause, Stream[Speech]], also: tuple[str, ...] = ()) -> None:
         """Speak every opener, and `also`, to nobody. A phrase that the voice cannot speak is left out."""
-        texts = dict.fromkeys([text for each in OPENERS.values() for text in each] + list(also))
+        texts = dict.fromkeys([text for each in OPENERS.values() for text in each] + [text for text in also if text])
         for text in list(texts)[:_PHRASES_MAX]:
             with suppress(BackendError):
                 async with aclosing(await voice(Clause(text))) as parts:

@@ -67,7 +67,7 @@ class Turn:
 
     async def admit(self) -> None:
         """Say that there is no answer, in words that were rendered at the start."""
-        await self._say(self.cannot_answer)
+        await self.say(self.cannot_answer)
         await self.speaker.drained()
 
     async def reply(self, settling: asyncio.Task[Candidate]) -> Candidate:
@@ -121,10 +121,10 @@ class Turn:
         found = self.openers.next(self.intent(self.question))
         if found is not None:
             self.opener = found[0]
-            await self._say(found[0], reply=False)
+            await self.say(found[0], reply=False)
 
-    async def _say(self, text: str, *, reply: bool = True) -> None:
-        """Play a phrase that was rendered at the start."""
+    async def say(self, text: str, *, reply: bool = True) -> None:
+        """Play a phrase that was rendered at the start; silence if it was not. Raises DeviceError."""
         self.spoken.append((text, 0))
         for speech in self.openers.phrase(text):
             await self._sound(speech, reply=reply)

@@ -52,10 +52,11 @@ from edgeapp.models.store import bundled_root, path_of
 from edgeapp.near_edge import certificates, environment
 from edgeapp.near_edge.repository import Served, build
 from edgeapp.near_edge.serve import Server, Settings, serving
-from edgeapp.voice.answering import Answering
+from edgeapp.voice.answering import Answering, AnswerRule
 from edgeapp.voice.content import facts, load_content
-from edgeapp.voice.conversation import Conversation, Manners
+from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.relevance import relevant
+from edgeapp.voice.turns import Manners
 
 GOLDEN = sorted((bundled_root() / "qc-yolo11n" / "golden").glob("*.jpg"))
 LLM = bundled_root() / "kiosk-lm"
@@ -578,9 +579,11 @@ async def converse(
     conversation = Conversation(
         vad=(await scripted("vad", takes_ms=0))[0],
         stt=stage("stt", *ear),
-        answer=Answering(
-            stage("llm", here, lane, remote=there, link=Link("edge"), placer=always_late), lambda *_: prompt.system
-        ).answer,
+        answering=Answering(
+            stage("llm", here, lane, remote=there, link=Link("edge"), placer=always_late),
+            lambda: load_content(BUNDLED_CONTENT),
+            rule=AnswerRule(closed_intents=False, grounded=False),
+        ),
         tts=stage("tts", *voice),
         budget=Budget(5_000 * MS, {"stt": 10 * MS, "llm": 60 * MS, "tts": 20 * MS}),
         sink=records.append,
