@@ -87,10 +87,10 @@ async def test_a_smaller_margin_would_be_heard(voice_file: Path) -> None:
     async with opened(voice_file) as voice:
         assert voice.vocoder is not None
         latent = voice._encode(LONG[:60], None)[0]
-        for short in ({"before": 45}, {"after": 45}):
-            voice.vocoder.plan = replace(plan := voice.vocoder.plan, **short)
+        plan = voice.vocoder.plan
+        for short in (replace(plan, before=plan.before - 1), replace(plan, after=plan.after - 1)):
+            voice.vocoder.plan = short
             assert voice.vocoder.error(latent, 100) > 0
-            voice.vocoder.plan = plan
 
 
 @pytest.mark.real_time
@@ -103,7 +103,7 @@ async def test_the_first_part_is_short_and_the_next_ones_grow(voice_file: Path) 
 
 
 @pytest.mark.parametrize(
-    ("quality", "margin", "hop"), [("tiny", 53, 32), ("x_low", 53, 32), ("medium", 53, 32), ("high", 70, 32)]
+    ("quality", "margin", "hop"), [("tiny", 53, 32), ("x_low", 53, 32), ("medium", 53, 32), ("high", 74, 32)]
 )
 def test_the_margin_is_what_the_convolutions_reach(tmp_path: Path, quality: str, margin: int, hop: int) -> None:
     plan = plan_of(onnx.load(str(build_voice(tmp_path / "random.onnx", quality))).graph)

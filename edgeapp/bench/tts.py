@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from edgeapp.bench.core import Bar, at_most, run_bench
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import Clause
+from edgeapp.core.events import Clause, Speech
 from edgeapp.core.lane import Lane
 from edgeapp.engines import tts_piper
 from edgeapp.models.random_voice import build_voice
@@ -93,8 +93,8 @@ async def _voice(quality: str, pairs: int, figures: dict[str, Any]) -> list[Bar]
         lane = Lane("bench")
         stack.callback(lane.close)
         sides = []
-        for split in (True, False):
-            options = tts_piper.Options(voice=str(path), split=split)
+        for halved in (True, False):
+            options = tts_piper.Options(voice=str(path), split=halved)
             sides.append(await stack.enter_async_context(tts_piper.load(options, lane)))
         found = {}
         for length_s in _LENGTHS_S:
@@ -106,7 +106,7 @@ async def _voice(quality: str, pairs: int, figures: dict[str, Any]) -> list[Bar]
             found[length_s] = runs
     shown = {f"{length_s}_s": _figures(*runs) for length_s, runs in found.items()}
     figures[quality] = shown
-    different = sum(int((split.samples != whole.samples).sum()) for split, whole in found.values())
+    different = sum(int((ours.samples != theirs.samples).sum()) for ours, theirs in found.values())
     split, whole = found[_BAR_S]
     how = f"{pairs} alternating pairs; {statistics.median(split.first_ms):.0f} of {statistics.median(whole.first_ms):.0f} ms"
     return [
@@ -126,7 +126,8 @@ async def _text_of(voice: tts_piper.PiperVoice, length_s: int) -> str:
 
 async def _speak(voice: tts_piper.PiperVoice, text: str, run: _Runs) -> None:
     """Speak once and write it down."""
-    parts, started_ns, played_to_ns = [], now_ns(), 0
+    parts: list[Speech] = []
+    started_ns, played_to_ns = now_ns(), 0
     async for part in await voice(Clause(text)):
         at_ns = now_ns()
         if not parts:

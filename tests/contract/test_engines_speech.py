@@ -80,7 +80,8 @@ def piper_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def split_piper_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A voice with a vocoder, so that its graph can be split."""
-    return random_voice.build_voice(tmp_path_factory.mktemp("split-piper") / "random.onnx", "tiny", noise=False)
+    path = tmp_path_factory.mktemp("split-piper") / "random.onnx"
+    return random_voice.build_voice(path, "tiny", noise=False, frames_an_id=1.5)
 
 
 def opener(module: Any, options: Any) -> Opened:
@@ -455,12 +456,19 @@ class Broken:
 
 
 @pytest.mark.real_time
-async def test_a_failing_network_is_a_backend_error(piper_file: Path, whisper_folder: Path) -> None:
+async def test_a_failing_network_is_a_backend_error(
+    piper_file: Path, split_piper_file: Path, whisper_folder: Path
+) -> None:
     lane = Lane("test")
     with pytest.raises(BackendError, match="device lost"):
         await vad_silero.SileroVad(Broken().run, lane)(np.zeros(512, np.int16))
-    async with tts_piper.load(tts_piper.Options(voice=str(piper_file)), lane) as voice:
-        voice._session._session = Broken()
+    async with tts_piper.load(tts_piper.Options(voice=str(piper_file), split=False), lane) as voice:
+        voice._front = Broken()
+        with pytest.raises(BackendError, match="device lost"):
+            await voice(Clause("yes"))
+    async with tts_piper.load(tts_piper.Options(voice=str(split_piper_file)), lane) as voice:
+        assert voice.vocoder is not None
+        voice.vocoder._session = Broken()
         with pytest.raises(BackendError, match="device lost"):
             await voice(Clause("yes"))
     async with stt_faster_whisper.load(stt_faster_whisper.Options(model=str(whisper_folder)), lane) as whisper:
