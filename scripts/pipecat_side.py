@@ -35,7 +35,6 @@ from pipecat.frames.frames import (
     StartFrame,
     TranscriptionFrame,
     TTSAudioRawFrame,
-    TTSStoppedFrame,
     UserStoppedSpeakingFrame,
     VADUserStartedSpeakingFrame,
     VADUserStoppedSpeakingFrame,
@@ -58,24 +57,26 @@ from pipecat.turns.user_turn_strategies import EagerUserTurnStrategies, UserTurn
 from pipecat.utils.time import time_now_iso8601
 from pipecat.workers.runner import WorkerRunner
 from pipecat_settings import SETTINGS, VOICE_HZ, Setting, TurnEnd
-from voice_side import KIOSK, Taken, device, serve
+from voice_side import Taken, device, kiosk, serve
 
+from edgeapp import config as settings
 from edgeapp.apps.kiosk import BUNDLED_CONTENT
 from edgeapp.apps.wiring import Parts, settle
 from edgeapp.core.clock import now_ns, sleep_until
-from edgeapp.core.events import SAMPLE_RATE_HZ, Clause, Prompt, Utterance
+from edgeapp.core.events import MS, SAMPLE_RATE_HZ, Clause, Utterance
 from edgeapp.devices.files import VirtualAudio
-from edgeapp.voice.clauses import clauses
-from edgeapp.voice.content import facts, load_content
-from edgeapp.voice.conversation import Manners
+from edgeapp.voice.answering import Answering, AnswerRule, Question
+from edgeapp.voice.content import load_content
 from edgeapp.voice.grammar import kiosk_grammar
-from edgeapp.voice.relevance import relevant
 
 _HEARD_SAMPLES: Final = 512  # decoded at once, as in edgeapp
 _STABLE_SAMPLES: Final = (
     4_096  # 256 ms: how long a finished sentence has stood when it is taken for the last, as in edgeapp
 )
-_PRE_ROLL_SAMPLES: Final = 8_192  # 512 ms: Pipecat's voice activity is 200 ms late, edgeapp's pre-roll is 320 ms
+_PRE_ROLL_SAMPLES: Final = (
+    SAMPLE_RATE_HZ  # voice activity comes 200 ms late, and later when the machine stalls (services/stt_service.py)
+)
+_ANSWER_NS: Final = 10_000 * MS  # edgeapp's due times decide where a stage runs; here there is one place
 _START_S: Final = 60.0  # a slow machine compiles Pipecat's resampler once
 _UTTERANCE_SAMPLES_MAX: Final = 30 * SAMPLE_RATE_HZ  # as in edgeapp
 
@@ -225,10 +226,10 @@ class Ears(EagerEndOfTurnSTTServiceMixin, STTService):
 
 
 class Mind(LLMService[Any]):
-    """kiosk-lm as a streaming language model, with the facts that edgeapp would give it."""
+    """kiosk-lm as a streaming language model, with the facts, the grounding and the clauses of edgeapp's `Answering`."""
 
-    def __init__(self, model: Any) -> None:
-        """`model` is edgeapp's engine."""
+    def __init__(self, answering: Answering, history_turns: int) -> None:
+        """`answering` asks edgeapp's engine."""
         unset = dict.fromkeys(("temperature", "max_tokens", "top_p", "top_k", "frequency_penalty"))
         super().__init__(
             settings=LLMSettings(
@@ -241,8 +242,7 @@ class Mind(LLMService[Any]):
                 **unset,
             )
         )
-        self._model = model
-        self._facts = facts(load_content(BUNDLED_CONTENT))
+        self._answering, self._history_turns = answering, history_turns
 
     async def process_frame(self, frame: Frame, direction: FrameDirection) -> None:
         """Answer a context, as services/openai/base_llm.py does."""
@@ -252,34 +252,38 @@ class Mind(LLMService[Any]):
             return
         try:
             await self.push_frame(LLMFullResponseStartFrame())
-            if frame.context.get_messages()[-1]["role"] != "user":  # Pipecat asks for words after an empty turn
-                await self._push_llm_text(Manners().not_understood)
-                return
-            async with aclosing(await self._model(self._prompt(frame.context))) as pieces:
-                async for piece in pieces:
-                    await self._push_llm_text(piece)
+            async with aclosing(self._answering.answer(self._question(frame.context))) as clauses:
+                async for clause in clauses:
+                    await self._push_llm_text(f"{clause} ")
         finally:
             await self.push_frame(LLMFullResponseEndFrame())
 
-    def _prompt(self, context: LLMContext) -> Prompt:
-        voice = KIOSK.voice
+    def _question(self, context: LLMContext) -> Question:
         said = [(message["role"], " ".join(str(message["content"]).split())) for message in context.get_messages()]
         turns = [
             (asked, answered)
             for (who, asked), (other, answered) in pairwise(said)
             if (who, other) == ("user", "assistant")
         ]
-        question = said[-1][1]
-        system = relevant(self._facts, question, voice.facts_per_question, " ".join(turns[-1]) if turns else "")
-        return Prompt(system, tuple(turns[-voice.history_turns :]), question, max_tokens=voice.max_tokens)
+        # Pipecat asks for words after a turn in which nothing was understood: then the last message is not a person's.
+        text = said[-1][1] if said[-1][0] == "user" else ""
+        committed = asyncio.Event()
+        committed.set()
+        due_ns = now_ns() + _ANSWER_NS
+        return Question(text, tuple(turns[-self._history_turns :]), "turn", lambda _: due_ns, committed)
 
 
-class SentenceMouth(TTSService):
-    """espeak-ng by sentences, as services/piper/tts.py speaks."""
+class Mouth(TTSService):
+    """espeak-ng in this process, as services/piper/tts.py speaks: by sentences, or by what the mind gives as it comes.
 
-    def __init__(self, voice: Any) -> None:
+    What comes then are clauses, which a voice can begin with; from a model that gives tokens a streaming voice would have to
+    make them first.
+    """
+
+    def __init__(self, voice: Any, *, stream_text: bool) -> None:
         """`voice` is edgeapp's engine."""
         super().__init__(
+            text_aggregation_mode=TextAggregationMode.TOKEN if stream_text else TextAggregationMode.SENTENCE,
             push_start_frame=True,
             push_stop_frames=True,
             sample_rate=VOICE_HZ,
@@ -288,66 +292,10 @@ class SentenceMouth(TTSService):
         self._voice = voice
 
     async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
-        """Speak one sentence in parts of 20 ms."""
-        async with aclosing(await self._voice(Clause(text))) as parts:
+        """Speak in parts of 20 ms, each pushed as soon as it is there."""
+        async with aclosing(await self._voice(Clause(text.strip()))) as parts:
             async for part in parts:
                 yield TTSAudioRawFrame(part.samples.tobytes(), part.sample_rate_hz, 1, context_id=context_id)
-
-
-class StreamMouth(TTSService):
-    """espeak-ng fed with text as it is written, as a streaming voice is; it begins to speak with edgeapp's clauses."""
-
-    def __init__(self, voice: Any) -> None:
-        """`voice` is edgeapp's engine."""
-        super().__init__(
-            text_aggregation_mode=TextAggregationMode.TOKEN,
-            push_start_frame=True,
-            push_stop_frames=True,
-            sample_rate=VOICE_HZ,
-            settings=TTSSettings(model="espeak-ng", voice="en-us", language=None),
-        )
-        self._voice = voice
-        self._context_id = ""
-        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by the model's max_tokens
-        self._speaking: asyncio.Task[None] | None = None
-
-    async def run_tts(self, text: str, context_id: str) -> AsyncGenerator[Frame | None, None]:
-        """Take the next piece of text; the sound comes by itself."""
-        if context_id != self._context_id or self._speaking is None:
-            await self._stop()
-            self._context_id, self._pieces = context_id, asyncio.Queue()
-            self._speaking = self.create_task(self._speak(context_id, self._pieces))
-        self._pieces.put_nowait(text)
-        yield None
-
-    async def flush_audio(self, context_id: str | None = None) -> None:
-        """The reply is written: speak what is left of it."""
-        if context_id == self._context_id:
-            self._pieces.put_nowait(None)
-
-    async def on_audio_context_interrupted(self, context_id: str) -> None:
-        """The person spoke."""
-        if context_id == self._context_id:
-            await self._stop()
-
-    async def _stop(self) -> None:
-        if self._speaking is not None:
-            await self.cancel_task(self._speaking)
-            self._speaking = None
-
-    async def _speak(self, context_id: str, pieces: asyncio.Queue[str | None]) -> None:
-        async def written() -> AsyncIterator[str]:
-            while (piece := await pieces.get()) is not None:
-                yield piece
-
-        async for clause in clauses(written()):
-            async with aclosing(await self._voice(Clause(clause))) as parts:
-                async for part in parts:
-                    frame = TTSAudioRawFrame(part.samples.tobytes(), part.sample_rate_hz, 1, context_id=context_id)
-                    await self.append_to_audio_context(context_id, frame)
-        await self.append_to_audio_context(context_id, TTSStoppedFrame(context_id=context_id))
-        await self.remove_audio_context(context_id)
-        self._speaking = None
 
 
 def strategies_of(setting: Setting) -> UserTurnStrategies:
@@ -360,18 +308,31 @@ def strategies_of(setting: Setting) -> UserTurnStrategies:
     return UserTurnStrategies(stop=[TurnAnalyzerUserTurnStopStrategy(turn_analyzer=analyzer)])
 
 
+async def engines(config: settings.Config, parts: Parts) -> tuple[Any, Answering, Any]:
+    """Recogniser, model and voice, opened and warmed up as `edgeapp.apps.kiosk` does."""
+    content = load_content(BUNDLED_CONTENT)
+    recogniser = await parts.engine(config.voice.stt, "voice.stt")
+    items = [item.name for item in content.items]
+    await recogniser.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences)
+    rule = AnswerRule(
+        closed_intents=config.voice.closed_intents,
+        grounded=config.voice.grounded,
+        max_tokens=config.voice.max_tokens,
+        history_tokens=config.voice.history_tokens,
+        facts_most=config.voice.facts_per_question,
+    )
+    answering = Answering(await parts.stage(config.voice.llm, "voice.llm"), lambda: content, rule=rule)
+    await answering.prefill(())
+    voice = await parts.engine(config.voice.tts, "voice.tts")
+    return recogniser, answering, voice
+
+
 @asynccontextmanager
 async def pipecat(setting: Setting, taken: list[Taken]) -> AsyncIterator[VirtualAudio]:
     """The bot, ready to listen; see `voice_side.Open`."""
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, lambda _: None)
-        content = load_content(BUNDLED_CONTENT)
-        recogniser = await parts.engine(KIOSK.voice.stt, "voice.stt")
-        items = [item.name for item in content.items]
-        await recogniser.use_grammar(kiosk_grammar(items, list(content.hours), list(content.zones)).sentences)
-        model = await parts.engine(KIOSK.voice.llm, "voice.llm")
-        await model.probe(relevant(facts(content), "hello", KIOSK.voice.facts_per_question, ""))
-        voice = await parts.engine(KIOSK.voice.tts, "voice.tts")
+        config = kiosk()
+        recogniser, answering, voice = await engines(config, Parts(stack, lambda _: None))
         audio = device()
         params = TransportParams(
             audio_in_enabled=True,
@@ -397,8 +358,8 @@ async def pipecat(setting: Setting, taken: list[Taken]) -> AsyncIterator[Virtual
             microphone,
             Ears(recogniser, taken, eager=setting.turn_end is TurnEnd.EAGER),
             user,
-            Mind(model),
-            StreamMouth(voice) if setting.stream_text else SentenceMouth(voice),
+            Mind(answering, config.voice.history_turns),
+            Mouth(voice, stream_text=setting.stream_text),
             Loudspeaker(audio, params),
             assistant,
         ]

@@ -32,16 +32,26 @@ from edgeapp.voice.speaker import onset
 
 BLOCK_SAMPLES: Final = 256
 LATENCY_MS: Final = 20.0
-KIOSK: Final = settings.Config(
-    app="kiosk", voice=settings.Voice(barge_in=True), records=settings.Records(log_text=True)
-)
-"""What both sides take their engines, their facts and their history from. The virtual device has no echo."""
 
 _LOOK_S: Final = 0.01
 _SETTLE_S: Final = 1.0  # a side has heard some silence, and caught up with the microphone, before the first question
 _QUIET_NS: Final = 600 * MS  # after this much silence a reply is over: pauses between clauses are shorter
 _LIMIT_NS: Final = 8_000 * MS  # from the last voiced sample: a question that is not answered by then is unanswered
 _REPLY_MAX_NS: Final = 30_000 * MS  # no reply of the kiosk is a third as long
+
+
+def kiosk() -> settings.Config:
+    """What both sides take their engines and their manners from: the defaults of `edgeapp run` but for two.
+
+    The virtual device has no echo to cancel. And the language model answers every question: with closed intents most of
+    these would need none, on either side.
+    """
+    return settings.Config(
+        app="kiosk",
+        audio=settings.Audio(echo="none"),
+        voice=settings.Voice(closed_intents=False),
+        records=settings.Records(log_text=True),
+    )
 
 
 @dataclass(slots=True)
@@ -136,7 +146,7 @@ async def ours(taken: list[Taken]) -> AsyncIterator[VirtualAudio]:
             taken.append(Taken(record.committed_ns, *words, opener=record.opener, answer_ns=record.first_reply_ns))
 
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
-        conversation = await open_conversation(KIOSK, Parts(stack, sink))
+        conversation = await open_conversation(kiosk(), Parts(stack, sink))
         audio = device()
         group.create_task(conversation.listen(audio.heard(), audio.speaker))
         yield audio
