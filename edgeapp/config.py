@@ -119,8 +119,9 @@ class Wake(Section, frozen=True):
     ways: tuple[Literal["always", "keyphrase", "key", "presence"], ...] = ("always",)
     """Any of them: always; after `keyphrase`; while a key is held or after it is tapped; while a person is there."""
 
-    keyphrase: str = "hey edge app"
-    """Words of the recogniser's dictionary, or with their sounds in its `pronunciations`; three syllables or more."""
+    keyphrase: str = "hello kiosk"
+    """Words of the recogniser's dictionary, or with their sounds in its `pronunciations`; three syllables or more, with hard
+    consonants between them: "hello kiosk" is heard far more often than "hey edge app" (scripts/measure_wake.py)."""
 
     awake_ms: float = 20_000.0
     """From the last words of either side to sleep."""

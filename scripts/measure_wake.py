@@ -1,6 +1,6 @@
 """Measure the keyphrase: how often it is heard, and how often it is heard where nobody said it.
 
-    python scripts/measure_wake.py [--minutes 60] [--gains 1 1e10] [--keyphrase "hey edge app"]
+    python scripts/measure_wake.py [--minutes 60] [--gains 1 1e10] [--keyphrase "hello kiosk"]
 
 Everything goes the kiosk's way: voice activity, endpointer, PocketSphinx with the kiosk's grammar and the keyphrase in
 front, `Attention`. Said: the keyphrase alone, in one breath with a question, behind other words and before words of no
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--gains", type=float, nargs="*", default=[1e10])
-    parser.add_argument("--keyphrase", default="hey edge app")
+    parser.add_argument("--keyphrase", default="hello kiosk")
     parser.add_argument("--voices", nargs="*", default=VOICES)
     chosen = parser.parse_args()
     for gain in chosen.gains:

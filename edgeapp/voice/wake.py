@@ -33,7 +33,7 @@ class AttentionRule:
     """Which ways wake the device, and for how long."""
 
     ways: frozenset[Way] = frozenset({Way.ALWAYS})
-    keyphrase: str = "hey edge app"
+    keyphrase: str = "hello kiosk"
     awake_ns: int = 20_000 * MS
     """From the last speech of either side to sleep."""
 
