@@ -100,6 +100,7 @@ class Conversation:
         )
         self._partial = Transcript("", complete=False)
         self._resuming = False  # did the speech under way begin so soon after a commit that it may belong to it?
+        self._along = 0  # the utterance that the recogniser hears along
         self._deaf_frames = 0
         self._aside: set[asyncio.Task[None]] = set()  # a prefill and a second opinion: at most one of each
 
@@ -140,8 +141,11 @@ class Conversation:
             return
         attention, endpointer = self._attention, self._endpointer
         hears = attention.hears(now_ns())
+        if self.busy:
+            attention.spoke(now_ns())
         if endpointer.heard and hears:
-            await self._listen_along((frame,))
+            before = () if self._along == endpointer.number else endpointer.heard  # woken in the middle of it
+            await self._listen_along((*before, frame))
         probability = await self._probability(frame)
         endpointer.own_voice, endpointer.held = self.busy, attention.held
         event = endpointer.feed(frame, probability, self._words())
@@ -284,6 +288,7 @@ class Conversation:
 
     async def _listen_along(self, frames: tuple[AudioChunk, ...]) -> None:
         """Let the recogniser hear what was just said, so that the words are ready when the turn ends."""
+        self._along = self._endpointer.number
         if self._hear is not None:
             asked_ns = now_ns()
             try:
