@@ -84,7 +84,9 @@ async def open_conversation(
     if hasattr(llm.local, "probe"):
         await llm.local.probe(facts_of("hello"))
     tts = await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text))
-    manners = Manners(barge_in=config.audio.echo != "half-duplex", history_turns=voice.history_turns, log_text=config.records.log_text)
+    manners = Manners(
+        barge_in=config.audio.echo != "half-duplex", history_turns=voice.history_turns, log_text=config.records.log_text
+    )
     answering = Answering(llm, facts_of, max_tokens=voice.max_tokens)
     openers = Openers()
     await openers.render(tts.local, also=(manners.cannot_answer,))
