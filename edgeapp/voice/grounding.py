@@ -58,11 +58,11 @@ _REFUSALS: Final = frozenset(
 _ENOUGH: Final = tuple(
     normalise(text)
     for text in (
-        NOT_KNOWN, CANNOT_HELP, WHICH_DAY, "I do not know that.", "I can not help with that.", "I am sorry, I cannot help with that.", "Let me see.", "Let me check that.",
-        "One moment.",
+        NOT_KNOWN, CANNOT_HELP, WHICH_DAY, "I do not know that.", "I can not help with that.",
+        "I am sorry, I cannot help with that.", "Let me see.", "Let me check that.", "One moment.",
     )
 )  # fmt: skip
-"""What may be said to anything, whole or in part."""
+"""What may be said to anything."""
 
 Subject = tuple[Sort, str]
 
