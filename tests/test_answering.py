@@ -296,13 +296,23 @@ SENSOR = '<tool> {"name": "read_sensor", "arguments": {"quantity": "%s", "place"
             SENSOR % ("temperature", "ovenn"),
             "The temperature of the oven is 71 degrees.",
         ),
-        ("what is the temperature of the oven", SENSOR % ("pressure", "oven"), NOT_KNOWN),
+        (
+            "what is the temperature of the oven",
+            SENSOR % ("pressure", "oven"),
+            "The temperature of the oven is 71 degrees.",
+        ),
         ("what is the pressure of the oven", SENSOR % ("pressure", "tank"), NOT_KNOWN),
         ("what is the air pressure of the tank", SENSOR % ("pressure", "tank"), NOT_KNOWN),
-        ("what is the pressure of the tank", '<tool> {"name": "read_sensor", "argum', NOT_KNOWN),
-        ("what is the pressure of the tank", '<tool> {"name": "open_door", "arguments": {}}', NOT_KNOWN),
-        ("what is the pressure of the tank", "<tool> " + '{"a":' * 40, NOT_KNOWN),
-        ("what is the pressure of the tank", "<tool>", NOT_KNOWN),
+        (
+            "what is the pressure of the tank",
+            '<tool> {"name": "read_sensor", "argum',
+            "The pressure of the tank is 71 degrees.",
+        ),
+        ("how hot is the tank", '<tool> {"name": "read_sensor", "argum', NOT_KNOWN),
+        ("how hot is the tank", '<tool> {"name": "open_door", "arguments": {}}', NOT_KNOWN),
+        ("is the pressure of the tank as high as that of the oven or its temperature", "<tool>", NOT_KNOWN),
+        ("how hot is the tank", "<tool> " + '{"a":' * 40, NOT_KNOWN),
+        ("how hot is the tank", "<tool>", NOT_KNOWN),
     ],
 )
 async def test_only_an_offered_call_that_was_asked_for_is_carried_out(asked: str, written: str, spoken: str) -> None:
@@ -311,24 +321,43 @@ async def test_only_an_offered_call_that_was_asked_for_is_carried_out(asked: str
     assert len(kiosk.calls) == (spoken != NOT_KNOWN)
 
 
-async def test_a_call_is_never_spoken_wherever_it_is_cut() -> None:
-    call = "One moment. " + SENSOR % ("temperature", "oven")
-    for size in (1, 2, 3, 5, 8, 200):
-        kiosk = Kiosk(content=WORKS)
+def arriving(kiosk: Kiosk, text: str, size: int) -> None:
+    """Let the kiosk's model write `text` in pieces of `size` characters."""
 
-        async def pieces(prompt: Prompt, size: int = size) -> AsyncGenerator[str, None]:
-            for start in range(0, len(call), size):
-                yield call[start : start + size]
+    async def pieces() -> AsyncGenerator[str, None]:
+        for start in range(0, len(text), size):
+            yield text[start : start + size]
 
-        async def model(prompt: Prompt, pieces: Any = pieces) -> Stream[str]:
-            return await Stream.start(pieces(prompt))
+    async def model(prompt: Prompt) -> Stream[str]:
+        return await Stream.start(pieces())
 
-        stage: Stage[Prompt, Stream[str]] = Stage("llm", model, Lane("llm"), local_prior_ns=1, sink=lambda _: None)
-        kiosk.answering._llm = stage
-        assert (
-            await kiosk.says("what is the temperature of the oven")
-            == "One moment. The temperature of the oven is 71 degrees."
-        )
+    kiosk.answering._llm = Stage("llm", model, Lane("llm"), local_prior_ns=1, sink=lambda _: None)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8, 200])
+async def test_a_call_is_never_spoken_wherever_it_is_cut(size: int) -> None:
+    kiosk = Kiosk(content=WORKS)
+    arriving(kiosk, "One moment. " + SENSOR % ("temperature", "oven"), size)
+    assert (
+        await kiosk.says("what is the temperature of the oven")
+        == "One moment. The temperature of the oven is 71 degrees."
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 200])
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("The hammer costs 12 euros 50, and it is in stock, 8 pieces.", "The hammer costs 12 euros 50, and it is in stock, 8 pieces."),
+        ("It costs 12.50 euros, a < b <too> 9.", "It costs 12.50 euros,"),
+        ("It costs 12 euros 50, and it is in stock, 9 pieces.", "It costs 12 euros 50, and it is in stock,"),
+        ("The hammer, which is golden, costs 12 euros 50.", "The hammer, costs 12 euros 50."),
+    ],
+)  # fmt: skip
+async def test_what_is_spoken_does_not_depend_on_how_the_text_arrives(written: str, spoken: str, size: int) -> None:
+    kiosk = Kiosk()
+    arriving(kiosk, written, size)
+    assert await kiosk.says(PRICE) == spoken
 
 
 @pytest.mark.parametrize(

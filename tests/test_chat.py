@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeapp.core.chat import CHATML, KIOSK, LLAMA3, ChatFormat, always, newest_that_fit
@@ -26,6 +26,7 @@ PROMPTS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(PROMPTS)
 def test_the_kiosk_format_is_the_one_its_model_is_trained_on(prompt: Prompt) -> None:
     assert KIOSK.render(prompt) == trained.render(prompt)
@@ -33,6 +34,7 @@ def test_the_kiosk_format_is_the_one_its_model_is_trained_on(prompt: Prompt) -> 
 
 
 @pytest.mark.parametrize("chat", [KIOSK, CHATML, LLAMA3])
+@settings(deadline=None)
 @given(prompt=PROMPTS)
 def test_the_head_is_the_beginning_and_does_not_know_the_question(chat: ChatFormat, prompt: Prompt) -> None:
     assert chat.render(prompt).startswith(chat.head(prompt))
@@ -65,6 +67,7 @@ def test_the_oldest_turns_go_first_and_whole(tokens: list[int], room: int, kept:
 
 
 @pytest.mark.parametrize("chat", [CHATML, LLAMA3])
+@settings(deadline=None)
 @given(prompt=PROMPTS, live=TEXTS, facts=TEXTS, question=TEXTS)
 def test_what_changes_stands_last_so_that_system_and_history_only_grow(
     chat: ChatFormat, prompt: Prompt, live: str, facts: str, question: str
@@ -77,6 +80,7 @@ def test_what_changes_stands_last_so_that_system_and_history_only_grow(
     assert chat.render(after).startswith(kept)
 
 
+@settings(deadline=None)
 @given(PROMPTS, st.sampled_from(["", "where is the hammer", "how much is it", "when do you open on monday"]))
 def test_facts_of_one_question_are_where_the_kiosks_model_is_used_to_them(prompt: Prompt, question: str) -> None:
     every = facts(load_content(ASSETS / "kiosk.toml"))

@@ -139,6 +139,8 @@ def test_whatever_words_a_model_puts_together_the_checker_finds_nothing_wrong_in
         ("how much are the hammer and the ladder", ("hammer", "ladder")),
         ("where is the hammer ladder", ()),
         ("the hammer's handle", ()),
+        ("how much is the lamp of the hammer", ()),
+        ("what does the hammer with the lamp cost", ()),
         ("hammer", ("hammer",)),
     ],
 )
@@ -154,6 +156,8 @@ def test_a_question_that_points_back_is_about_the_last_thing_named() -> None:
     assert about("and the ladder", price) == Asked(Intent.PRICE, ("ladder",), plain=True)
     assert about("and the unicorn", price).items == ()
     assert about("where is that unicorn", price).items == ()
+    assert about("who would you be", price, ("are you open on sunday", "On Sunday, closed.")).names_nothing
+    assert about("how much is the lamp", price).items == ()  # lamps are at a zone, and none is sold by this name
 
 
 @pytest.mark.parametrize(
@@ -191,6 +195,13 @@ def test_a_refusal_is_not_so_where_nothing_but_a_known_fact_is_asked() -> None:
     assert spoken("what would the hammer cost me", refusal) == []
     assert spoken("what would the unicorn cost me", refusal) == ["I am sorry,", "I do not know that."]
     assert spoken("what would the hammer weigh", refusal) == ["I am sorry,", "I do not know that."]
+
+
+def test_courtesies_are_said_whole_and_not_mixed() -> None:
+    mixed = "You can ask me about places, prices, and I can help you find things."
+    assert spoken("tell me something", mixed) == ["You can ask me about places,", "prices,"]
+    whole = "Hello, welcome to Miller Tools. You can ask me about places, prices, stock and opening hours."
+    assert " ".join(spoken("tell me something", whole)) == whole
 
 
 def test_a_clause_is_not_said_twice() -> None:

@@ -35,9 +35,12 @@ SET_HEAT = BoundTool(
 BOX = Toolbox([SET_HEAT])
 
 
-def read(arguments: object, *offered: Tool, name: str = "set_heat", question: str = "hall 20") -> Call | Refusal:
+def read(
+    arguments: object, *offered: Tool, name: str = "set_heat", question: str = "hall 20", strict: bool = True
+) -> Call | Refusal:
     text = "<tool> " + json.dumps({"name": name, "arguments": arguments})
-    return BOX.read(text, replace(SHOP, tools=offered or (HEAT,)), question)
+    box = Toolbox([replace(SET_HEAT, side_effect=strict)])
+    return box.read(text, replace(SHOP, tools=offered or (HEAT,)), question)
 
 
 def test_a_call_carries_its_values_in_their_types() -> None:
@@ -64,6 +67,16 @@ def test_a_call_carries_its_values_in_their_types() -> None:
 )
 def test_a_wrong_call_is_refused_by_name(arguments: object, why: Refusal) -> None:
     assert read(arguments) == why
+
+
+def test_a_bad_call_is_taken_for_the_one_that_the_question_names_if_it_changes_nothing() -> None:
+    wrong = {"room": "attic", "degrees": 99}
+    taken = read(wrong, HEAT, OTHER, question="hall 20", strict=False)
+    assert isinstance(taken, Call)
+    assert taken.offered == HEAT
+    assert read(wrong, HEAT, question="hall 20", strict=True) == Refusal.NOT_ALLOWED
+    assert read(wrong, HEAT, question="hall 21", strict=False) == Refusal.NOT_ALLOWED
+    assert read(wrong, HEAT, OTHER, question="hall halle 20", strict=False) == Refusal.NOT_ALLOWED  # two are named
 
 
 def test_an_unknown_tool_is_refused() -> None:

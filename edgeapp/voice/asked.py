@@ -35,6 +35,8 @@ ASKING: Final = frozenset(
 )
 """Words of asking: none of them makes another thing of the name beside it."""
 
+_OF_ITEMS: Final = frozenset({Intent.PLACE, Intent.PRICE, Intent.STOCK})
+_POINTERS: Final = frozenset({"it", "that", "them", "they", "this", "those"})
 _NAMES: Final = frozenset({Sort.ITEM, Sort.GOODS, Sort.SHOP})
 """Two of these side by side are the name of a third thing."""
 
@@ -77,8 +79,10 @@ def asked_in(text: str, turns: Sequence[tuple[str, str]], content: Content, name
             break
         if before.names_nothing:
             before = replace(_named(answer, content, names), intent=before.intent, strange=False)
-        if asked.names_nothing and asked.intent in {Intent.PLACE, Intent.PRICE, Intent.STOCK, Intent.OTHER}:
-            asked = replace(asked, items=before.items, days=before.days, zones=before.zones)
+        if asked.names_nothing and (asked.intent in _OF_ITEMS or _points_back(text)):
+            asked = replace(asked, items=before.items)
+            if asked.intent is Intent.OTHER:
+                asked = replace(asked, days=before.days, zones=before.zones)
         if asked.intent is Intent.OTHER and not asked.strange and _goes_on(text):
             asked = replace(asked, intent=before.intent)
         if not before.names_nothing:
@@ -123,7 +127,7 @@ def _named(text: str, content: Content, names: Lexicon) -> Asked:
             else:
                 strange = True
     if intent is not Intent.PARTS and not items:
-        strange = strange or any(each.sort is Sort.WORD and each.value not in ASKING for each in read)
+        strange = strange or any(map(_is_another, read))
     verdicts: tuple[str, ...] = ()
     if intent is Intent.PARTS and not items and content.qc is not None:
         verdicts = verdicts_of(text) or ("passed", "failed", "not inspected")
@@ -149,11 +153,11 @@ def is_whole(read: Sequence[Mention], number: int, beside: frozenset[Sort] = _NA
         return False
     while before and before[-1].value in _ARTICLES:
         before.pop()
-    if len(before) > 1 and before[-1].value in _BELONGING and _unknown(before[-2]):
+    if len(before) > 1 and before[-1].value in _BELONGING and _is_another(before[-2]):
         return False
     if after and after[0].value in _WITH:
         behind = [each for each in after[1:] if each.value not in _ARTICLES]
-        return not (behind and _unknown(behind[0]))
+        return not (behind and _is_another(behind[0]))
     return True
 
 
@@ -161,9 +165,18 @@ def _unknown(mention: Mention) -> bool:
     return mention.sort is Sort.WORD and mention.value not in ASKING
 
 
+def _is_another(mention: Mention) -> bool:
+    """What is at some zone is no thing that is sold, though its word is known."""
+    return _unknown(mention) or mention.sort is Sort.GOODS
+
+
 def _points(read: Sequence[Mention]) -> bool:
     """Does it say "it" or "them"? These for a thing; "that" may belong to a name ("that unicorn")."""
     return any(each.value in {"it", "them", "they"} for each in read)
+
+
+def _points_back(text: str) -> bool:
+    return not _POINTERS.isdisjoint(tokens(text)) or _goes_on(text)
 
 
 def _goes_on(text: str) -> bool:

@@ -58,11 +58,11 @@ _REFUSALS: Final = frozenset(
 _ENOUGH: Final = tuple(
     normalise(text)
     for text in (
-        NOT_KNOWN, CANNOT_HELP, WHICH_DAY, "I am sorry, I cannot help with that.", "Let me see.", "Let me check that.",
-        "One moment.",
+        NOT_KNOWN, CANNOT_HELP, WHICH_DAY, "I do not know that.", "I can not help with that.",
+        "I am sorry, I cannot help with that.", "Let me see.", "Let me check that.", "One moment.",
     )
 )  # fmt: skip
-"""What may be said to anything, whole or in part."""
+"""What may be said to anything."""
 
 Subject = tuple[Sort, str]
 
@@ -192,10 +192,20 @@ class Grounding:
         return False
 
     def _is_free(self, plain: str) -> bool:
-        """A courtesy or a refusal, or a part of one. "All right" would be a yes to a question that claims something."""
+        """A courtesy or a refusal, or the next part of one. "All right" would be a yes to a question that claims something."""
         if plain == "all right":
             return not self._asks_a_thing
-        return any(f" {plain} " in f" {text} " for text in self._free if len(plain) > 3)
+        said = [*self._said, plain]
+        return any(
+            f"{text} ".startswith(f"{' '.join(said[start:])} ")
+            for start in range(len(said))
+            if start == 0 or self._may_follow(said[start - 1])
+            for text in self._free
+        )
+
+    def _may_follow(self, before: str) -> bool:
+        """Is a sentence over behind this clause? It ends a courtesy, or is none."""
+        return all(text.endswith(before) or f" {before} " not in f" {text} " for text in self._free)
 
     def _words_are_known(self, read: Sequence[Mention]) -> bool:
         """No word that claims something beside the names and values; yes and no only if the question's claim is so.

@@ -149,7 +149,20 @@ class Toolbox:
         return tuple(tool for tool in content.tools if tool.name in self._bound)
 
     def read(self, text: str, content: Content, question: str) -> Call | Refusal:
-        """A model's `<tool> {json}` -> the one offered call it is, or why it is none. `question` must name what it is about."""
+        """A model's `<tool> {json}` -> the one offered call it is, or why it is none. `question` must name what it is about.
+
+        What is written badly is taken for the only call that the question names whole, unless that has a side effect.
+        """
+        call = self._written(text, content, question)
+        if isinstance(call, Call):
+            return call
+        offered = self.offered(content)
+        named = [tool for tool in offered if tool.arguments and _is_named(tool, offered, question)]
+        bound = self._bound[named[0].name] if len(named) == 1 else None
+        values = bound.read(named[0].arguments) if bound and not bound.side_effect else call
+        return Call(named[0], bound, values) if bound and not isinstance(values, Refusal) else call
+
+    def _written(self, text: str, content: Content, question: str) -> Call | Refusal:
         written = _parsed(text)
         if isinstance(written, Refusal):
             return written
