@@ -323,4 +323,5 @@ def _cough(rng: np.random.Generator, bursts: int) -> Samples:
         burst = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(at))) * throat, len(at))
         pieces += [burst / np.abs(burst).max() * envelope, np.zeros(round(rng.uniform(0.08, 0.18) * SAMPLE_RATE_HZ))]
     cough = np.concatenate(pieces)
-    return np.rint(cough / np.abs(cough).max() * 8_000).astype(np.int16)
+    samples: Samples = np.rint(cough / np.abs(cough).max() * 8_000).astype(np.int16)
+    return samples
