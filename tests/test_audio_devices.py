@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, AudioChunk, DeviceError
 from edgeapp.devices import microphone, speaker
+from edgeapp.devices.echo import Duplex, Echo
 from edgeapp.devices.resample import Resampler
 from edgeapp.devices.sound_card import Opened, Request, StreamClock, find
 
@@ -358,3 +359,69 @@ def test_the_real_portaudio_says_in_one_sentence_that_the_device_is_not_there() 
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(("edgeapp.core.events.DeviceError", "edgeapp.core.events.ConfigError"))
     assert "plug it in" in last or "apt-get install" in last, "no such device, or no PortAudio"
+
+
+async def test_the_speaker_ducks_within_a_block_and_knows_what_sounds_when() -> None:
+    card = Card(rate_hz=16_000)
+    async with speaker.open_speaker(speaker.Options(block_ms=10), card) as mouth:
+        audible_ns = await mouth.play(np.full(16_000, 10_000, np.int16), 16_000)
+        await asyncio.sleep(0.205)
+        mouth.duck(0.25)
+        before = len(sounded(card))
+        await asyncio.sleep(0.1)
+        ramp = sounded(card)[before : before + 160].astype(int)
+        assert ramp[0] == 10_000
+        assert (np.diff(ramp) <= 0).all()
+        assert set(sounded(card)[before + 160 :].tolist()) == {2_500}
+        card_ns = before * SECOND_NS // 16_000 + LATENCY_NS
+        assert mouth.sounding(card_ns - 10 * MS, 320).tolist() == [10_000] * 160 + ramp.tolist()
+        assert mouth.sounding(audible_ns - 10 * MS, 160).tolist() == [0] * 160
+        mouth.cut()
+        await asyncio.sleep(0.1)
+        await mouth.play(np.full(160, 10_000, np.int16), 16_000)
+        await asyncio.sleep(0.1)
+        assert sounded(card).max() == 10_000
+        assert sounded(card)[-1_600:].max() == 10_000, "a cut restores full loudness"
+
+
+@dataclass
+class LoopedCard(Card):
+    """Its microphone hears its loudspeaker 30 ms after it sounds, 10 dB softer."""
+
+    def loop(self) -> None:
+        spoken = next(stream for stream in self.streams if stream.request.side == "speaker")
+        late = np.zeros(round(self.rate_hz * (30 * MS + 2 * LATENCY_NS) / SECOND_NS), np.int16)
+        self.heard = (np.concatenate([late, *spoken.played]) * 0.316).astype(np.int16)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 48_000])
+async def test_microphone_and_loudspeaker_of_a_card_are_joined_on_one_clock(rate_hz: int) -> None:
+    card, chunks = LoopedCard(rate_hz=rate_hz), list[AudioChunk]()
+    async with (
+        speaker.open_speaker(speaker.Options(block_ms=10), card) as mouth,
+        microphone.open_microphone(microphone.Options(block_ms=10), card) as ear,
+    ):
+
+        async def keep_looping() -> None:
+            while True:
+                card.loop()
+                await asyncio.sleep(0.01)
+
+        async def listen_along(duplex: Duplex) -> None:
+            async for chunk in duplex:
+                chunks.append(chunk)
+
+        looping = asyncio.create_task(keep_looping())
+        duplex = Duplex(ear, mouth, Echo.CANCEL)
+        found = await duplex.measure()
+        assert found.delay_ns == pytest.approx(30 * MS, abs=2 * MS)
+        assert found.db == pytest.approx(-10, abs=1)
+        listening = asyncio.create_task(listen_along(duplex))
+        await mouth.play((np.random.default_rng(0).standard_normal(32_000) * 3_000).astype(np.int16), 16_000)
+        await asyncio.sleep(2)
+        for task in (listening, looping):
+            task.cancel()
+        await asyncio.wait([listening, looping])
+    left = np.concatenate([chunk.samples for chunk in chunks])[16_000:30_000].astype(float)
+    assert 10 * np.log10(np.mean(left**2)) < 20 * np.log10(3_000) - 10 - 20
+    assert duplex.dropped == 0

@@ -225,3 +225,32 @@ async def test_a_video_that_does_not_decode_is_refused(tmp_path: Path) -> None:
         with pytest.raises((ConfigError, DeviceError)) as refused:
             [frame async for frame in video_frames(path)]
         assert str(path) in str(refused.value)
+
+
+async def test_ducked_sound_is_recorded_as_it_was_heard_and_a_cut_restores_full_loudness() -> None:
+    speaker = VirtualAudio(block_samples=160, latency_ms=20).speaker
+    await speaker.play(np.full(16_000, 10_000, np.int16), 16_000)
+    await asyncio.sleep(0.2)
+    speaker.duck(0.5)
+    await asyncio.sleep(0.005)
+    speaker.duck(0.25)  # while the first change is under way
+    await asyncio.sleep(0.2)
+    assert speaker.sounding(199 * MS, 1).tolist() == [10_000]
+    assert speaker.sounding(205 * MS, 1).tolist() == [7_500], "half way to a half"
+    assert speaker.sounding(215 * MS, 2).tolist() == [2_500, 2_500]
+    heard_ns = speaker.cut()
+    await asyncio.sleep(0.1)
+    recorded = np.concatenate([each.samples for each in speaker.recorded()])
+    assert len(recorded) * SECOND_NS // 16_000 == heard_ns, "ducked sound counts as played"
+    assert recorded[-1] == 2_500
+    assert await speaker.play(np.full(160, 10_000, np.int16), 16_000) == now_ns() + 20 * MS
+    assert speaker.sounding(now_ns() + 20 * MS, 160).tolist() == [10_000] * 160
+
+
+async def test_what_sounds_is_at_16_khz_and_parts_without_a_gap_are_one_sound() -> None:
+    speaker, sound = VirtualAudio(latency_ms=20).speaker, tone(22_050, 22_050)
+    for first in range(0, len(sound), 441):
+        await speaker.play(sound[first : first + 441], 22_050)
+    assert not speaker.sounding(0, 320).any()
+    heard = speaker.sounding(20 * MS, 15_000)
+    assert np.abs(heard[100:].astype(int) - tone(15_000)[100:]).max() <= 60

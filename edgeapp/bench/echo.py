@@ -69,6 +69,8 @@ class Case:
 
     echo: Echo = Echo.CANCEL
     seed: int = 0
+    sounds: int = 15
+    """How many sounds are spoken over our voice at most."""
 
 
 @dataclass
@@ -146,7 +148,8 @@ def _cases(*, quick: bool) -> list[Case]:
             parts = 1 if quick else 5 if db == -10 else 1
             cases += [Case(room, seconds / parts, seed=number + 10 * part) for part in range(parts)]
             if not quick or db == -10 or number % 2:
-                cases += [Case(room, 0.0, "people", seed=number), Case(room, 0.0, "coughs", seed=number)]
+                sounds = 5 if quick else 15
+                cases += [Case(room, 0.0, over, seed=number, sounds=sounds) for over in ("people", "coughs")]
     cases.append(Case(Room(seed=5), 12.0 if quick else 60.0, echo=Echo.NONE))
     return cases
 
@@ -261,9 +264,9 @@ class _Talk:
 
     async def _be_spoken_over(self) -> None:
         """Every sound once, each over a reply of its own."""
-        for number, (sound, first_voiced) in enumerate(
-            _people() if self._case.over == "people" else _coughs(self._rng)
-        ):
+        sounds = _people() if self._case.over == "people" else _coughs(self._rng)
+        first = self._case.seed * self._case.sounds % len(sounds)  # so that few sounds are others in each room
+        for number, (sound, first_voiced) in enumerate((sounds[first:] + sounds[:first])[: self._case.sounds]):
             stops = self._heard.stops
             saying = asyncio.create_task(self._say(REPLIES[number % len(REPLIES)]))
             await asyncio.sleep(self._rng.uniform(1.0, 3.0))
@@ -320,4 +323,5 @@ def _cough(rng: np.random.Generator, bursts: int) -> Samples:
         burst = np.fft.irfft(np.fft.rfft(rng.standard_normal(len(at))) * throat, len(at))
         pieces += [burst / np.abs(burst).max() * envelope, np.zeros(round(rng.uniform(0.08, 0.18) * SAMPLE_RATE_HZ))]
     cough = np.concatenate(pieces)
-    return np.rint(cough / np.abs(cough).max() * 8_000).astype(np.int16)
+    samples: Samples = np.rint(cough / np.abs(cough).max() * 8_000).astype(np.int16)
+    return samples

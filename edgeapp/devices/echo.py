@@ -5,7 +5,8 @@ The reference is what the loudspeaker really sounds, ducked and cut, moved by th
 that the canceller's 50 ms filter is spent on the room and not on the driver. The canceller holds back 8 ms; so while
 nothing of ours sounds or reverberates the microphone goes past it, and a turn that begins in silence loses nothing.
 
-It runs on the loop: a frame takes 0.2 ms (docs/LOG.md), as long as handing it to a thread and back.
+It runs on the loop: a frame is constant work, 0.2 ms for the canceller and 0.2 ms for the share (docs/LOG.md). Handing it
+to a thread and back is quicker than that as a rule, but late by milliseconds now and then, which sound cannot wait for.
 """
 
 from __future__ import annotations

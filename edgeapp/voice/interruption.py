@@ -37,7 +37,7 @@ class InterruptionRule:
     echo_share_max: float = 0.5
     """A frame of which our own loudspeaker explains more is not a person's."""
 
-    threshold: float = 0.35
+    threshold: float = 0.25
     """The probability from which a frame is speech while we speak: the canceller softens whoever speaks over us."""
 
 
