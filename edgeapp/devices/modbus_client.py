@@ -21,8 +21,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from edgeapp.core.clock import now_ns, sleep_until
-from edgeapp.core.events import MS, ConfigError, DeviceError
+from edgeapp.core.events import ConfigError, DeviceError
 from edgeapp.devices import register_map
+from edgeapp.devices.cancellation import check_cancelled
 from edgeapp.devices.encoder import Encoder, Unwrap
 from edgeapp.devices.line_state import Judged, LineState
 from edgeapp.devices.triggers import Triggers
@@ -30,6 +31,7 @@ from edgeapp.devices.triggers import Triggers
 _FIRST_PAUSE_S: Final = 0.1  # between two attempts to connect; doubles
 _LONGEST_PAUSE_S: Final = 5.0
 _QUEUE: Final = 64  # verdicts that may wait for a slow PLC: 2 s of a line of 30 parts a second, 60 kB
+_IDLE_S: Final = 2.0  # without a verdict the same state is written so often: a PLC that lost its power is noticed
 _FAREWELL_S: Final = 0.5  # for what waits when the station is stopped
 _CHUNK: Final = 64  # missed parts that are reported in one go before the loop may do something else
 
@@ -69,12 +71,12 @@ async def _connected(options: Options) -> AsyncIterator[Any]:
         client.close()
 
 
-async def _answer(request: Awaitable[Any], options: Options, what: str) -> Any:
-    """The PLC's answer. Raises DeviceError."""
+async def _ask(options: Options, what: str, request: Callable[..., Awaitable[Any]], *args: Any, **more: Any) -> Any:
+    """The PLC's answer to a request of the client. Raises DeviceError; `what` is named if the PLC refuses it."""
     from pymodbus.exceptions import ModbusException
 
-    try:
-        response = await request
+    try:  # a connection that is closed already fails in the call, before there is anything to wait for
+        response = await request(*args, **more, device_id=options.unit)
     except (ModbusException, OSError, TimeoutError) as error:
         raise DeviceError(f"the PLC at {options.host}:{options.port} is gone: check its cable and address") from error
     if response.isError():
@@ -85,26 +87,32 @@ async def _answer(request: Awaitable[Any], options: Options, what: str) -> Any:
     return response
 
 
-async def _keep(
-    options: Options, use: Callable[[Any], Awaitable[None]], on_change: Callable[[DeviceError | None], None]
-) -> None:
-    """Connect, use, and connect again with growing pauses, until cancelled. `on_change` is told of each loss and return."""
-    pause_s, told = _FIRST_PAUSE_S, True
+_Use = Callable[[Any, Callable[[], None]], Awaitable[None]]
+
+
+async def _keep(options: Options, use: _Use, on_change: Callable[[DeviceError | None], None]) -> None:
+    """Connect, use, and connect again with growing pauses, until cancelled.
+
+    `use` gets the client and what it calls once the PLC has taken something. `on_change` is told of each loss and return.
+    """
+    pause_s, working = _FIRST_PAUSE_S, True
+
+    def works() -> None:
+        nonlocal pause_s, working
+        pause_s, working = _FIRST_PAUSE_S, True
+        on_change(None)
+
     while True:
-        began_ns = now_ns()
+        check_cancelled()
         try:
             async with _connected(options) as client:
-                if told:
-                    on_change(None)
-                told = True
-                await use(client)
+                await use(client, works)
         except DeviceError as error:
-            if told:
+            if working:
                 on_change(error)
-            told = False
-            lasted = now_ns() - began_ns > 1000 * MS
-            pause_s = _FIRST_PAUSE_S if lasted else min(2 * pause_s, _LONGEST_PAUSE_S)
+            working = False
         await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
 class PlcWriter:
@@ -154,17 +162,23 @@ class PlcWriter:
         """Keep the PLC up to date until cancelled."""
         await _keep(self._options, self._write, self._on_change)
 
-    async def _write(self, client: Any) -> None:
+    async def _write(self, client: Any, works: Callable[[], None]) -> None:
         try:
             self.skipped += sum(judged for *_, judged in self._waiting)
             self._waiting.clear()
             self._due = dict.fromkeys(self._coils, False)
             self.connected = True
             await self._state(client, *self._now)
+            works()
             while True:
                 self._changed.clear()
                 await self._drain(client)
-                await self._changed.wait()
+                check_cancelled()
+                try:
+                    async with asyncio.timeout(_IDLE_S):
+                        await self._changed.wait()
+                except TimeoutError:
+                    await self._state(client, *self._now)
         except asyncio.CancelledError:
             with suppress(TimeoutError, DeviceError):  # a PLC that is there learns that the station stops
                 async with asyncio.timeout(_FAREWELL_S):
@@ -177,22 +191,23 @@ class PlcWriter:
         while self._due or self._waiting:
             await self._urgent(client)
             if self._waiting:
-                words, bits, _ = self._waiting.popleft()
+                words, bits, _ = self._waiting[0]
                 await self._state(client, words, bits)
+                if self._waiting and self._waiting[0][0] is words:  # else it made room for newer ones meanwhile
+                    self._waiting.popleft()
 
     async def _urgent(self, client: Any) -> None:
         while self._due:
             address, active = self._due.popitem()
-            request = client.write_coil(address, active, device_id=self._options.unit)
-            await _answer(request, self._options, f"coil {address}")
+            await _ask(self._options, f"coil {address}", client.write_coil, address, active)
 
     async def _state(self, client: Any, words: list[int], bits: list[bool]) -> None:
         options = self._options
-        request = client.write_registers(options.word, words, device_id=options.unit)
-        await _answer(request, options, f"holding registers {options.word} to {options.word + len(words) - 1}")
+        what = f"holding registers {options.word} to {options.word + len(words) - 1}"
+        await _ask(options, what, client.write_registers, options.word, words)
         await self._urgent(client)
-        request = client.write_coils(options.coil, bits, device_id=options.unit)
-        await _answer(request, options, f"coils {options.coil} to {options.coil + len(bits) - 1}")
+        what = f"coils {options.coil} to {options.coil + len(bits) - 1}"
+        await _ask(options, what, client.write_coils, options.coil, bits)
 
 
 Table = Literal["coil", "discrete_input", "counter"]
@@ -229,31 +244,35 @@ class PlcPoller:
         """Poll until cancelled."""
         await _keep(self._options, self._poll, self._on_change)
 
-    async def _poll(self, client: Any) -> None:
-        due_ns = now_ns()
+    async def _poll(self, client: Any, works: Callable[[], None]) -> None:
+        due_ns, first = now_ns(), True
         while True:
+            check_cancelled()
             asked_ns = now_ns()
             if self._encoder and self._encoder_address is not None:
                 await self._read_belt(client, self._encoder, self._encoder_address)
             if self._triggers:
                 await self._read_trigger(client, self._triggers, self._last_ns or asked_ns)
             self._last_ns = asked_ns
+            if first:
+                works()
+            first = False
             due_ns = max(due_ns + self._period_ns, now_ns())
             await sleep_until(due_ns)
 
     async def _read_belt(self, client: Any, encoder: Encoder, address: int) -> None:
-        request = client.read_holding_registers(address, count=2, device_id=self._options.unit)
-        high, low = (await _answer(request, self._options, f"holding register {address}")).registers
+        what = f"holding registers {address} and {address + 1}"
+        high, low = (await _ask(self._options, what, client.read_holding_registers, address, count=2)).registers
         position = self._belt.position(high << 16 | low)
         if position != encoder.position:
             encoder.moved(position, now_ns())
 
     async def _read_trigger(self, client: Any, triggers: Triggers, since_ns: int) -> None:
         """`since_ns`: when the poll before was asked: the part came after it."""
-        unit, what = self._options.unit, f"{self._table} {self._address}"
+        options, what = self._options, f"{self._table} {self._address}"
         if self._table == "counter":
-            request = client.read_holding_registers(self._address, count=1, device_id=unit)
-            count = self._parts.position((await _answer(request, self._options, what)).registers[0])
+            read = client.read_holding_registers
+            count = self._parts.position((await _ask(options, what, read, self._address, count=1)).registers[0])
             new, self._counted = count - (count if self._counted is None else self._counted), count
             while new > 1:  # parts that came and went between two polls: nobody can look at them any more
                 triggers.missed(min(new - 1, _CHUNK), since_ns)
@@ -263,10 +282,10 @@ class PlcPoller:
                 triggers.pull(since_ns)
             return
         read = client.read_coils if self._table == "coil" else client.read_discrete_inputs
-        level = (await _answer(read(self._address, count=1, device_id=unit), self._options, what)).bits[0]
+        level = (await _ask(options, what, read, self._address, count=1)).bits[0]
         if level and not self._level:
             triggers.pull(since_ns)
         self._level = level
         if level and self._table == "coil":
-            await _answer(client.write_coil(self._address, False, device_id=unit), self._options, what)
+            await _ask(options, what, client.write_coil, self._address, False)
             self._level = False

@@ -31,6 +31,7 @@ import msgspec
 
 from edgeapp.core.events import MS, ConfigError, DeviceError, Verdict
 from edgeapp.core.record import AlarmRecord
+from edgeapp.devices.cancellation import check_cancelled
 from edgeapp.devices.line_state import Judged, LineState
 from edgeapp.devices.outbox import Message, Outbox
 
@@ -185,10 +186,10 @@ class Mqtt:
 
         pause_s, told = _FIRST_PAUSE_S, True
         while True:
+            check_cancelled()
             try:
                 async with self._client() as client:
-                    if told:
-                        self._on_change(None)
+                    self._on_change(None)
                     told, pause_s, self.connected = True, _FIRST_PAUSE_S, True
                     await self._converse(client)
             except MqttError as error:
@@ -223,58 +224,66 @@ class Mqtt:
         return client
 
     async def _converse(self, client: Any) -> None:
+        """Talk to a connected broker until it goes (MqttError) or the station stops (CancelledError)."""
         status = f"{self._options.prefix}/status"
-        await client.publish(status, "online", qos=1, retain=True)
+        gone = asyncio.ensure_future(anext(aiter(client.messages)))  # nothing is subscribed to: only a loss ends it
         try:
-            await self._send(client)
+            await client.publish(status, "online", qos=1, retain=True)
+            await self._send(client, gone)
         except asyncio.CancelledError:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_FAREWELL_S):
                     await self._store()
-                    while await self._send_some(client):
+                    while await self._send_some(client, gone):
                         pass
                     await self._send_state(client)
                     await client.publish(status, "offline", qos=1, retain=True)
             raise
-
-    async def _send(self, client: Any) -> None:
-        """Send what waits until cancelled. Raises MqttError when the broker goes, also if nothing is to be sent."""
-        gone = asyncio.ensure_future(anext(aiter(client.messages)))  # nothing is subscribed to: only a loss ends it
-        try:
-            while True:
-                self._stored.clear()
-                sent = await self._send_some(client)
-                await self._send_state(client)
-                if sent == _WINDOW:
-                    continue
-                stored = asyncio.ensure_future(self._stored.wait())
-                try:
-                    await asyncio.wait({gone, stored}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    stored.cancel()
-                if gone.done():
-                    gone.result()
         finally:
-            gone.cancel()
-            await asyncio.wait({gone})
-            if not gone.cancelled():
-                gone.exception()  # it was raised above, or the publishing that failed for the same reason was
+            await _ended({gone})
 
-    async def _send_some(self, client: Any) -> int:
-        """Send the oldest window and take what was confirmed, up to the first that was not, out of the outbox."""
+    async def _send(self, client: Any, gone: asyncio.Future[Any]) -> None:
+        """Send what waits until cancelled. Raises MqttError when the broker goes, also if nothing is to be sent."""
+        while True:
+            self._stored.clear()
+            sent = await self._send_some(client, gone)
+            await self._send_state(client)
+            check_cancelled()
+            if sent == _WINDOW:
+                continue
+            stored = asyncio.ensure_future(self._stored.wait())
+            try:
+                await asyncio.wait({gone, stored}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await _ended({stored})
+            if gone.done():
+                gone.result()
+
+    async def _send_some(self, client: Any, gone: asyncio.Future[Any]) -> int:
+        """Send the oldest window, and take what was confirmed, up to the first that was not, out of the outbox.
+
+        Raises MqttError when the broker goes.
+        """
         assert self._box
         window: list[Message] = await self._blocking(self._box.first, _WINDOW)
         if not window:
             return 0
-        sending = [client.publish(each.topic, _with_id(each), qos=1) for each in window]
-        answers = await asyncio.gather(*sending, return_exceptions=True)
-        confirmed = next((n for n, answer in enumerate(answers) if answer is not None), len(window))
+        sending = [asyncio.ensure_future(client.publish(each.topic, _with_id(each), qos=1)) for each in window]
+        try:  # the last is confirmed last; a client that loses the broker would wait for its answers to the end
+            await asyncio.wait({sending[-1], gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not gone.done():
+                await asyncio.wait(sending)
+        finally:
+            await _ended(set(sending))
+        failed = [each.cancelled() or each.exception() is not None for each in sending]
+        confirmed = failed.index(True) if any(failed) else len(window)
         if confirmed:
             await self._blocking(self._box.confirmed, window[confirmed - 1].id)
             self._count()
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        if gone.done():
+            gone.result()
+        for each in sending:
+            each.result()
         return len(window)
 
     async def _send_state(self, client: Any) -> None:
@@ -286,6 +295,16 @@ class Mqtt:
             except BaseException:
                 self._state = self._state or state
                 raise
+
+
+async def _ended(tasks: set[asyncio.Future[Any]]) -> None:
+    """Cancel them and wait; what went wrong in them is looked at by whoever waited for their results."""
+    for each in tasks:
+        each.cancel()
+    await asyncio.wait(tasks)
+    for each in tasks:
+        if not each.cancelled():
+            each.exception()
 
 
 def _context(options: Options) -> ssl.SSLContext | None:

@@ -100,7 +100,7 @@ class OpcUa:
 
     async def _serve(self) -> None:
         from asyncua import ua
-        from asyncua.server import Server
+        from asyncua.server.server import Server
 
         logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # clients that come and go are no news
         server: Any = Server()

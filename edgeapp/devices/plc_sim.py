@@ -101,6 +101,9 @@ class PlcServer:
         self.words: list[int] = [0] * register_map.WORDS
         """What the station wrote last, holding registers from 0."""
 
+        self.reads = 0
+        """How often it was polled."""
+
         self.coils: dict[int, bool] = {}
         """What the station wrote last."""
 
@@ -111,6 +114,7 @@ class PlcServer:
         self, function: int, _start: int, address: int, _count: int, registers: list[int], values: list[Any] | None
     ) -> Any:
         """Pymodbus calls this before each access."""
+        self.reads += function < 5
         if function == 1:
             registers[4] = registers[4] & ~1 | self.trigger
         elif function == 3:

@@ -19,6 +19,7 @@ assignment, so one read of the block is consistent; a reader that reads piece by
     bit 0 running     bit 1 PASS       bit 2 FAIL           bit 3 NOT_INSPECTED
     bit 4 alarm       bit 5 strobe: changes with each verdict, after the words
 
+The strobe is for a PLC that reads bits only and scans faster than parts come; whoever reads words compares `sequence`.
 At most one of the bits 1 to 3 is set; none of them means that no part was judged yet or that the station does not run.
 """
 

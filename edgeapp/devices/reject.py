@@ -91,7 +91,7 @@ class RejectSchedule:
                 self._at_gate(part, at, now, events)
         if self.gate_until_ns is not None:
             for part in self._parts:
-                if part.reject is False and part.opens <= at <= part.closes and not part.swept:
+                if part.reject is False and part.opens <= at <= part.closes and not (part.swept or part.fired):
                     part.swept = True
                     why = f"the gate was open for part {self._opened_for}"
                     events.append(GateEvent(part.number, Gate.SWEPT_ALONG, why))
