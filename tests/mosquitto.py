@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
 MISSING = "no mosquitto here: apt-get install mosquitto mosquitto-clients"
@@ -32,10 +32,7 @@ class Broker:
 
     async def start(self) -> None:
         """Start and wait until it listens."""
-        assert MOSQUITTO
-        self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._start()
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -45,6 +42,11 @@ class Broker:
                     continue
                 writer.close()
                 return
+
+    def _start(self) -> None:
+        assert MOSQUITTO
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stdout=quiet, stderr=quiet)
 
     def kill(self) -> None:
         """As a power cut would. Idempotent."""
@@ -115,7 +117,7 @@ class Reader:
         self._port, self._topic = port, topic
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Reader:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._read())
         async with asyncio.timeout(10):
             await self.subscribed.wait()

@@ -111,13 +111,13 @@ async def test_an_output_switches_and_is_inactive_when_the_chip_is_closed(
 
 
 def test_a_chip_that_is_not_there_says_how_to_find_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no GPIO chip .*gpiodetect"):
+    with pytest.raises(ConfigError, match=r"there is no GPIO chip .*gpiodetect"):
         GpiodChip(str(tmp_path / "gpiochip9"))
 
 
 def test_something_that_is_no_chip_is_refused_by_the_real_package(tmp_path: Path) -> None:
     (tmp_path / "gpiochip0").touch()
-    with pytest.raises(DeviceError, match="GPIO line 5 of .* cannot be had: .*gpioinfo"):
+    with pytest.raises(DeviceError, match=r"GPIO line 5 of .* cannot be had: .*gpioinfo"):
         GpiodChip(str(tmp_path / "gpiochip0")).drive(5)
 
 

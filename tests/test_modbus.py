@@ -120,7 +120,7 @@ async def test_a_port_that_is_taken_is_a_sentence() -> None:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         options = modbus_server.Options(port=sock.getsockname()[1])
-        with pytest.raises(ConfigError, match="Modbus cannot listen .* outputs.modbus.port"):
+        with pytest.raises(ConfigError, match=r"Modbus cannot listen .* outputs.modbus.port"):
             async with modbus_server.serve(options, modbus_server.ModbusServer()):
                 pass
 
@@ -255,7 +255,7 @@ async def test_a_plcs_counter_gives_every_part_a_number_also_those_between_two_p
 
     async def read() -> None:
         async for each in triggers:
-            got.append(each.number)
+            got.append(each.number)  # noqa: PERF401 - each is looked for while the next is on its way
 
     async with _running(_poller(port, triggers, table="counter", address=200).run()), _running(read()):
         async with plc_server(plc, port):

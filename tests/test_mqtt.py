@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -206,7 +205,8 @@ async def test_a_disk_that_refuses_is_counted_and_told(tmp_path: Path) -> None:
 
 async def test_a_wrong_password_is_a_sentence_without_the_password_and_the_right_one_connects(tmp_path: Path) -> None:
     passwords = tmp_path / "passwords"
-    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "station", "s3cret"], check=True)
+    make = await asyncio.create_subprocess_exec("mosquitto_passwd", "-b", "-c", str(passwords), "station", "s3cret")
+    assert await make.wait() == 0
     async with mosquitto.running(tmp_path, "allow_anonymous false", f"password_file {passwords}") as broker:
         changes: list[str] = []
         wrong = _options(broker, tmp_path, user="station", password="wr0ng")
@@ -236,7 +236,7 @@ async def test_tls_checks_the_brokers_certificate(tmp_path: Path) -> None:
 
 
 async def test_the_example_reader_sees_every_verdict(tmp_path: Path) -> None:
-    async with mosquitto.running(tmp_path) as broker, _sending(_options(broker, tmp_path)) as (mqtt, station):
+    async with mosquitto.running(tmp_path) as broker, _sending(_options(broker, tmp_path)) as (_, station):
         reader = await asyncio.create_subprocess_exec(
             "sh", str(READER), "127.0.0.1", str(broker.port), "12", stdout=asyncio.subprocess.PIPE
         )

@@ -70,5 +70,5 @@ def test_a_killed_process_leaves_everything_it_had_put(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot keep messages in .* change outputs.mqtt.outbox"):
+    with pytest.raises(ConfigError, match=r"cannot keep messages in .* change outputs.mqtt.outbox"):
         Outbox(tmp_path / "file" / "box.sqlite", rows_max=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -86,10 +87,10 @@ async def test_a_second_pull_within_the_hold_off_is_the_same_part() -> None:
 async def test_edges_that_the_kernel_lost_are_parts_that_are_reported(
     rising: bool, lost_edges: int, parts: int
 ) -> None:
-    edges = []
+    edges: list[Callable[[Edge], None]] = []
 
     class Chip(SimulatedChip):
-        def watch(self, inputs, on_edge):  # type: ignore[no-untyped-def]
+        def watch(self, inputs: Sequence[Input], on_edge: Callable[[Edge], None]) -> Callable[[], None]:
             edges.append(on_edge)
             return lambda: None
 
@@ -113,12 +114,11 @@ async def test_a_lost_source_is_raised_after_what_waited_and_may_be_read_again()
     triggers = _triggers([])
     triggers.pull(1 * MS)
     triggers.fail(DeviceError("the PLC is gone"))
-    seen: list[int] = []
+    reading = aiter(triggers)
+    assert (await anext(reading)).number == 1
     with pytest.raises(DeviceError, match="the PLC is gone"):
-        async for each in triggers:
-            seen.append(each.number)
+        await anext(reading)
     triggers.pull(2 * MS)
-    assert seen == [1]
     assert [each.number for each in await _waiting(triggers)] == [2]
 
 
