@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from datetime import timedelta
@@ -18,6 +19,10 @@ from edgeapp.devices.gpio_sim import SimulatedChip
 from edgeapp.devices.verdict_lines import VerdictLines
 
 
+def _never(error: DeviceError) -> None:
+    raise AssertionError(str(error))
+
+
 class Request:
     """What the kernel would do with a request for lines."""
 
@@ -26,9 +31,11 @@ class Request:
         self.fd, self.kernel = os.pipe()
         self.events: list[gpiod.EdgeEvent] = []
         self.values: list[tuple[int, gpiod.line.Value]] = []
-        self.released = False
+        self.released = self.pulled_out = False
 
     def read_edge_events(self) -> list[gpiod.EdgeEvent]:
+        if self.pulled_out:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
         os.read(self.fd, 16)
         events, self.events = self.events, []
         return events
@@ -66,7 +73,7 @@ async def test_edges_come_with_the_kernels_time_less_the_filters_and_tell_of_los
     (tmp_path / "gpiochip0").touch()
     chip = GpiodChip(str(tmp_path / "gpiochip0"))
     edges: list[Edge] = []
-    chip.watch([Input(17, active_low=True, debounce_ns=2 * MS), Input(18)], edges.append)
+    chip.watch([Input(17, active_low=True, debounce_ns=2 * MS), Input(18)], edges.append, _never)
     (request,) = requests
     settings = request.config[17]
     assert settings.edge_detection is gpiod.line.Edge.BOTH
@@ -90,6 +97,23 @@ async def test_edges_come_with_the_kernels_time_less_the_filters_and_tell_of_los
         (17, False, 9 - 2 * MS, 2),
     ]
     chip.close()
+    assert request.released
+
+
+@pytest.mark.real_time
+async def test_a_chip_that_is_pulled_out_is_told_to_whoever_waits_for_its_edges(
+    tmp_path: Path, requests: list[Request]
+) -> None:
+    (tmp_path / "gpiochip0").touch()
+    chip = GpiodChip(str(tmp_path / "gpiochip0"))
+    gone: list[DeviceError] = []
+    chip.watch([Input(17)], lambda _: None, gone.append)
+    (request,) = requests
+    request.pulled_out = True
+    os.write(request.kernel, b"x")
+    while not gone:
+        await asyncio.sleep(0)
+    assert "is gone (No such device): plug it in" in str(gone[0])
     assert request.released
 
 

@@ -220,6 +220,23 @@ async def test_a_plc_that_was_away_finds_the_state_as_it_is_now_and_no_old_coil(
     assert [each if each == "back" else each[:7] for each in changes] == ["the PLC", "back", "the PLC", "back"]
 
 
+async def test_a_plc_too_slow_for_the_line_gets_the_newest_in_order_and_the_rest_is_counted() -> None:
+    plc = PlcServer()
+    async with plc_server(plc) as port:
+        writer = modbus_client.PlcWriter(modbus_client.Options(host="127.0.0.1", port=port), lambda _: None)
+        async with _running(writer.run()):
+            await _until(lambda: writer.connected)
+            state = RUNNING
+            for part in range(1, 501):  # at once: the PLC's answers cannot come in between
+                state = _after(state, part)
+                writer.publish(state)
+            await _until(lambda: plc.sequence == 500 and not writer._waiting)
+    written = [sequence for _, sequence, what in plc.history if what == "words" and sequence]
+    assert written == sorted(written)
+    assert len(written) == 64
+    assert writer.skipped == 500 - 64
+
+
 async def test_a_station_that_stops_says_so_to_its_plc() -> None:
     plc = PlcServer()
     async with plc_server(plc) as port:

@@ -14,7 +14,7 @@ from asyncua import ua
 from asyncua.client.client import Client
 from asyncua.ua.uaerrors import UaStatusCodeError
 
-from edgeapp.core.events import MS, ConfigError, Outcome, Verdict
+from edgeapp.core.events import MS, ConfigError, DeviceError, Outcome, Verdict
 from edgeapp.core.record import AlarmRecord
 from edgeapp.devices import opcua
 from edgeapp.devices.line_state import LineState, Station
@@ -23,6 +23,10 @@ pytestmark = [
     pytest.mark.real_time,
     pytest.mark.filterwarnings("ignore::DeprecationWarning:.*(asyncua|uatypes).*"),
 ]
+
+
+def _never(error: DeviceError) -> None:
+    raise AssertionError(str(error))
 
 
 def _free_port() -> int:
@@ -70,7 +74,7 @@ def _judge(state: LineState, server: opcua.OpcUa, part: int) -> LineState:
 
 async def test_a_subscription_sees_every_verdict_once_and_in_order_and_alarms_are_events() -> None:
     port, seen = _free_port(), Seen()
-    async with opcua.serve(opcua.Options(port=port)) as server, _connected(port) as (client, node):
+    async with opcua.serve(opcua.Options(port=port), _never) as server, _connected(port) as (client, node):
         state = LineState(Station.RUNNING)
         server.publish(state)
         subscription = await client.create_subscription(50, seen)
@@ -95,13 +99,13 @@ async def test_a_subscription_sees_every_verdict_once_and_in_order_and_alarms_ar
             await node("Passed").write_value(ua.Variant(0, ua.VariantType.UInt64))
         taken = opcua.Options(port=port)
         with pytest.raises(ConfigError, match=f"OPC UA cannot listen on 127.0.0.1 port {port}"):
-            async with opcua.serve(taken):
+            async with opcua.serve(taken, _never):
                 pass
     assert server.skipped == 0
 
 
 async def test_a_server_that_is_behind_keeps_the_newest_and_counts_what_it_skipped() -> None:
-    server = opcua.OpcUa(opcua.Options())  # its thread does not run
+    server = opcua.OpcUa(opcua.Options(), _never)  # its thread does not run
     state = LineState(Station.RUNNING)
     for part in range(1, 1501):
         state = _judge(state, server, part)

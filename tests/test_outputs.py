@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeapp import config as settings
-from edgeapp.apps.outputs import Outputs, mqtt_options, open_outputs
+from edgeapp.apps.line import Outputs
+from edgeapp.apps.outputs import mqtt_options, open_outputs
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, ConfigError, Outcome, Trigger, Verdict
@@ -92,6 +93,7 @@ async def test_a_part_that_could_not_be_served_is_not_inspected_at_once_and_coun
         ]
         assert (line.state.triggers_lost, line.state.not_inspected, line.state.heartbeat) == (2, 2, 0)
         assert [at // MS for at, which, level in line.chip.history if which == 12 and level] == [700, 800]
+    assert [(each.where, each.dropped) for each in records if isinstance(each, DropRecord)] == [("vision.trigger", 2)]
 
 
 async def test_a_missed_rejection_is_an_alarm_that_names_the_part_until_it_is_acknowledged() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 
 import pytest
@@ -177,3 +178,42 @@ async def test_stopping_the_station_shuts_an_open_gate() -> None:
     task.cancel()
     await asyncio.wait({task})
     assert line.switched == [(0, True), (100, False)]
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_in_any_crowd_every_bad_part_is_fired_inside_its_window_or_named_and_no_good_one_unnamed(
+    seed: int,
+) -> None:
+    rng, loop, line = random.Random(seed), asyncio.get_running_loop(), Line()
+    delay, window, pulse = rng.randrange(50, 600), rng.randrange(1, 80), rng.randrange(1, 60)
+    schedule = RejectSchedule(delay=delay * MS, window=window * MS, pulse_ns=pulse * MS, depth=rng.choice([4, 64]))
+    rejector = Rejector(schedule, line.write, on_event=line.note)
+    at_ms, parts, judged = 0, dict[int, int](), dict[int, Outcome]()
+    for number in range(1, 101):
+        at_ms += rng.randrange(1, 200)
+        parts[number] = at_ms
+        loop.call_at(at_ms / 1e3, rejector.part, Trigger(number, at_ms * MS, "eye"))
+        if rng.random() < 0.9:
+            judged[number] = rng.choice(list(Outcome))
+            loop.call_at(
+                (at_ms + rng.uniform(0, delay + window)) / 1e3, rejector.verdict, _verdict(number, judged[number])
+            )
+    task = asyncio.create_task(rejector.run())
+    await asyncio.sleep(at_ms / 1e3 + 2)
+    task.cancel()
+    fired, missed, swept = ({part for part, gate in line.events if gate is each} for each in Gate)
+    bad = {number for number in parts if judged.get(number) is not Outcome.PASS}
+    assert bad <= fired | missed
+    assert not fired & missed
+    opened = [
+        (at, next(end for end, active in line.switched[n:] if not active))
+        for n, (at, active) in enumerate(line.switched)
+        if active
+    ]
+    for number, triggered_ms in parts.items():
+        opens, closes = triggered_ms + delay, triggered_ms + delay + window
+        open_then = any(began <= closes and ended > opens for began, ended in opened)
+        if number in fired:
+            assert any(began <= closes and ended > opens for began, ended in opened)
+        elif open_then and number not in missed:
+            assert number in swept

@@ -11,9 +11,13 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, DeviceError, Trigger
 from edgeapp.devices.belt_sim import Belt, turn
 from edgeapp.devices.encoder import Divider, Encoder, Quadrature, Unwrap
-from edgeapp.devices.gpio import Edge, Input
+from edgeapp.devices.gpio import Edge, Input, OnEdge, OnGone
 from edgeapp.devices.gpio_sim import SimulatedChip
 from edgeapp.devices.triggers import Triggers, by_counts, by_line, by_timer, quadrature
+
+
+def _never(error: DeviceError) -> None:
+    raise AssertionError(str(error))
 
 
 def _triggers(lost: list[Trigger], depth: int = 4, hold_off_ns: int = 0, encoder: Encoder | None = None) -> Triggers:
@@ -90,7 +94,7 @@ async def test_edges_that_the_kernel_lost_are_parts_that_are_reported(
     edges: list[Callable[[Edge], None]] = []
 
     class Chip(SimulatedChip):
-        def watch(self, inputs: Sequence[Input], on_edge: Callable[[Edge], None]) -> Callable[[], None]:
+        def watch(self, inputs: Sequence[Input], on_edge: OnEdge, on_gone: OnGone) -> Callable[[], None]:
             edges.append(on_edge)
             return lambda: None
 
@@ -125,7 +129,7 @@ async def test_a_lost_source_is_raised_after_what_waited_and_may_be_read_again()
 async def test_parts_on_a_belt_are_pulled_by_the_eye_with_the_encoders_position() -> None:
     chip, encoder = SimulatedChip(), Encoder()
     triggers = _triggers([], depth=10, encoder=encoder)
-    counter, _ = quadrature(chip, Input(5), Input(6), encoder)
+    counter = quadrature(chip, Input(5), Input(6), encoder, _never)
     by_line(chip, Input(4), triggers)
     await turn(Belt(eye_line=4, a_line=5, b_line=6, counts_per_s=1000, pitch=200), chip, 1000)
     assert encoder.position == 1000
@@ -136,7 +140,7 @@ async def test_parts_on_a_belt_are_pulled_by_the_eye_with_the_encoders_position(
 async def test_every_so_many_counts_is_a_part_at_the_place_itself_and_backing_up_adds_none() -> None:
     chip, encoder = SimulatedChip(), Encoder()
     triggers = _triggers([], depth=10, encoder=encoder)
-    quadrature(chip, Input(5), Input(6), encoder)
+    quadrature(chip, Input(5), Input(6), encoder, _never)
     by_counts(encoder, 300, triggers)
     belt = Belt(eye_line=4, a_line=5, b_line=6, counts_per_s=1000)
     await turn(belt, chip, 650)
@@ -180,6 +184,18 @@ def test_quadrature(name: str, edges: list[tuple[bool, bool]], steps: list[int],
 def test_a_counter_that_starts_over_goes_on(bits: int, raw: list[int], positions: list[int]) -> None:
     unwrap = Unwrap(bits)
     assert [unwrap.position(each) for each in raw] == positions
+
+
+async def test_an_encoder_that_loses_an_edge_says_so_once() -> None:
+    chip, troubles = SimulatedChip(), list[DeviceError]()
+    counter = quadrature(chip, Input(5), Input(6), Encoder(), troubles.append)
+    on_edge = chip._watched[5].on_edge
+    for rising in (True, True, True, False):
+        on_edge(Edge(5, rising, 0))
+    assert counter.errors == 2
+    assert [str(each) for each in troubles] == [
+        "the encoder is faster than its lines are read: the belt's position is not exact"
+    ]
 
 
 async def test_a_trigger_that_is_read_late_gets_the_position_of_its_own_time() -> None:

@@ -8,133 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.line import Outputs
 from edgeapp.apps.wiring import Parts
-from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, ConfigError, DeviceError, Outcome, Trigger, Verdict
-from edgeapp.core.record import AlarmRecord
+from edgeapp.core.events import MS, ConfigError, Outcome, Verdict
 from edgeapp.devices import modbus_client, modbus_server, mqtt, opcua, triggers
 from edgeapp.devices.encoder import Encoder, Unwrap
 from edgeapp.devices.gpio import Chip, GpiodChip, Input
 from edgeapp.devices.gpio_sim import SimulatedChip
 from edgeapp.devices.line_state import LineState, Station
-from edgeapp.devices.reject import Gate, GateEvent, Rejector, RejectSchedule
+from edgeapp.devices.reject import Rejector, RejectSchedule
 from edgeapp.devices.verdict_lines import VerdictLines
 
-_ALARMS_MAX: Final = 10_000  # a broken sensor must not fill the disk with alarms; the counters go on
 
-
-class Outputs:
-    """Call it with each verdict, and with `triggered` for each part. Lives on one loop."""
-
-    def __init__(self, config: settings.Config, parts: Parts) -> None:
-        self.state = LineState()
-        """What the machines are told now."""
-
-        self.triggers: AsyncIterable[Trigger] | None = None
-        """What pulls the trigger; None if each frame of the camera is a part."""
-
-        self.encoder: Encoder | None = None
-        self.chip: Chip | None = None
-        self.modbus_port = 0
-        """Where our Modbus server listens; 0 if it does not."""
-
-        self.on_lost: Callable[[Trigger], None] = self._lost_verdict
-        """What gives a part its NOT_INSPECTED whose trigger nobody could serve; by default the verdict is given here."""
-
-        self._labels, self._sink = config.vision.rule.defects, parts.sink
-        self._due_after_ns = round(config.vision.budget_ms * MS)
-        self.on_verdict: list[Callable[[LineState, Verdict], None]] = []
-        self.on_state: list[Callable[[LineState], None]] = []
-        self.on_alarm: list[Callable[[AlarmRecord], None]] = []
-        self.rejector: Rejector | None = None
-        self._lost: set[str] = set()
-
-    def __call__(self, verdict: Verdict) -> None:
-        """Tell everybody. Never waits and never raises for a cable."""
-        self.state = self.state.after(verdict, self._labels)
-        for tell in self.on_verdict:
-            try:
-                tell(self.state, verdict)
-            except DeviceError as error:
-                self.alarm("outputs", str(error), verdict.frame_number)
-
-    def triggered(self, trigger: Trigger) -> None:
-        """A part is on its way to the gate."""
-        if self.rejector:
-            self.rejector.part(trigger)
-
-    def alarm(self, where: str, what: str, part: int | None = None) -> None:
-        """Something a person has to know."""
-        self.state = replace(self.state, alarms=self.state.alarms + 1, alarm=True)
-        self._tell_state()
-        if self.state.alarms <= _ALARMS_MAX:
-            record = AlarmRecord(where, now_ns(), what, part)
-            self._sink(record)
-            for tell in self.on_alarm:
-                tell(record)
-
-    def acknowledge(self) -> None:
-        """A person has seen the alarms."""
-        self.state = replace(self.state, alarm=False)
-        self._tell_state()
-
-    def _tell_state(self) -> None:
-        for tell in self.on_state:
-            tell(self.state)
-
-    def station(self, station: Station) -> None:
-        self.state = replace(self.state, station=station)
-        self._tell_state()
-
-    # What devices report
-
-    def changed(self, where: str) -> Callable[[DeviceError | None], None]:
-        """An alarm when a device is lost, a line in the records when it is back."""
-
-        def changed(error: DeviceError | None) -> None:
-            if error:
-                self._lost.add(where)
-                self.alarm(where, str(error))
-            elif where in self._lost:
-                self._lost.discard(where)
-                self._sink(AlarmRecord(where, now_ns(), "is back"))
-
-        return changed
-
-    def trigger_lost(self, trigger: Trigger) -> None:
-        self.state = replace(self.state, triggers_lost=self.state.triggers_lost + 1)
-        self.triggered(trigger)
-        self.on_lost(trigger)
-
-    def _lost_verdict(self, trigger: Trigger) -> None:
-        verdict = Verdict(
-            outcome=Outcome.NOT_INSPECTED,
-            why="the line is faster than the inspection: the trigger was lost",
-            source=trigger.source,
-            frame_number=trigger.number,
-            at_ns=trigger.at_ns,
-            decided_ns=now_ns(),
-            due_ns=trigger.at_ns + self._due_after_ns,
-        )
-        self._sink(verdict)
-        self(verdict)
-
-    def at_gate(self, event: GateEvent) -> None:
-        if event.gate is Gate.FIRED:
-            return
-        missed = event.gate is Gate.MISSED
-        self.state = replace(self.state, rejects_missed=self.state.rejects_missed + missed)
-        what = f"part {event.part} was not rejected" if missed else f"part {event.part} may have been swept along"
-        self.alarm("outputs.reject", f"{what}: {event.why}", event.part)
-
-
-class _Line:
+class _Opening:
     """Opens what the configuration names, in the order in which verdicts are told: what switches the line comes first."""
 
     def __init__(self, config: settings.Config, parts: Parts, group: asyncio.TaskGroup) -> None:
@@ -170,7 +61,8 @@ class _Line:
                 encoder=self.outputs.encoder,
                 hold_off_ns=round(trigger.hold_off_ms * MS),
             )
-            self.outputs.triggers = self.triggers
+            self.outputs.triggers = pulled = self.triggers
+            self.parts.count_drops("vision.trigger", _Dropped(lambda: pulled.lost))
 
     def open_trigger(self) -> None:
         trigger, encoder = self.config.vision.trigger, self.config.vision.encoder
@@ -178,7 +70,7 @@ class _Line:
         if encoder.source == "gpio" and outputs.chip and outputs.encoder:
             filtered_ns = round(encoder.debounce_ms * MS)
             a, b = (Input(line, debounce_ns=filtered_ns) for line in (encoder.a, encoder.b))
-            triggers.quadrature(outputs.chip, a, b, outputs.encoder)
+            triggers.quadrature(outputs.chip, a, b, outputs.encoder, outputs.changed("vision.encoder"))
         if pulled and trigger.source == "gpio" and outputs.chip:
             line = Input(trigger.line, trigger.active_low, round(trigger.debounce_ms * MS))
             triggers.by_line(outputs.chip, line, pulled)
@@ -277,7 +169,7 @@ class _Line:
         if not section.serve:
             return
         options = opcua.Options(host=section.host, port=section.port, certificate=section.certificate, key=section.key)
-        server = await self.parts.stack.enter_async_context(opcua.serve(options))
+        server = await self.parts.stack.enter_async_context(opcua.serve(options, self.outputs.changed("outputs.opcua")))
         self._tell(server.publish, server.publish)
         self.outputs.on_alarm.append(server.alarm)
         self.parts.count_drops("outputs.opcua", _Dropped(lambda: server.skipped))
@@ -348,7 +240,7 @@ async def open_outputs(config: settings.Config, parts: Parts) -> Outputs:
     A PLC or broker that is not there yet is an alarm, not an error: the station judges parts without it.
     """
     group = await parts.stack.enter_async_context(asyncio.TaskGroup())
-    line = _Line(config, parts, group)
+    line = _Opening(config, parts, group)
     line.open_chip()
     line.open_verdict_lines()
     await line.open_modbus()

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
-from edgeapp.apps.outputs import Outputs, open_outputs
+from edgeapp.apps.line import Outputs
+from edgeapp.apps.outputs import open_outputs
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Box, Outcome, Trigger, Verdict

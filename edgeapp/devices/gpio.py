@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from edgeapp.core.events import ConfigError, DeviceError
 
@@ -45,11 +45,18 @@ class Input:
     """A level must be stable for this long; rounded up to whole microseconds."""
 
 
+OnEdge: TypeAlias = Callable[[Edge], None]
+OnGone: TypeAlias = Callable[[DeviceError], None]
+
+
 class Chip(Protocol):
     """A GPIO chip. Everything is called on the loop."""
 
-    def watch(self, inputs: Sequence[Input], on_edge: Callable[[Edge], None]) -> Callable[[], None]:
-        """Call `on_edge` for each edge of these lines, in order; returns what ends it. Raises DeviceError."""
+    def watch(self, inputs: Sequence[Input], on_edge: OnEdge, on_gone: OnGone) -> Callable[[], None]:
+        """Call `on_edge` for each edge of these lines, in order, and `on_gone` if the chip is taken away.
+
+        Returns what ends it. Raises DeviceError.
+        """
 
     def drive(self, line: int, *, active_low: bool = False) -> Callable[[bool], None]:
         """Take a line as an output, inactive now; returns what sets it. Both raise DeviceError."""
@@ -74,7 +81,7 @@ class GpiodChip:
         self._outputs: dict[int, Any] = {}
         self._watches: list[Callable[[], None]] = []
 
-    def watch(self, inputs: Sequence[Input], on_edge: Callable[[Edge], None]) -> Callable[[], None]:
+    def watch(self, inputs: Sequence[Input], on_edge: OnEdge, on_gone: OnGone) -> Callable[[], None]:
         line = self._gpiod.line
         config = {
             each.line: self._gpiod.LineSettings(
@@ -93,7 +100,13 @@ class GpiodChip:
         seen = dict.fromkeys(filtered_ns, 0)
 
         def read() -> None:
-            for event in request.read_edge_events():
+            try:
+                events = request.read_edge_events()
+            except OSError as error:
+                end()
+                on_gone(DeviceError(f"GPIO chip {self._path} is gone ({error.strerror}): plug it in and start again"))
+                return
+            for event in events:
                 at, number = event.line_offset, event.line_seqno
                 rising = event.event_type is event.Type.RISING_EDGE
                 lost, seen[at] = number - seen[at] - 1, number

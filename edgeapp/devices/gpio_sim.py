@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgeapp.core.clock import now_ns
-from edgeapp.devices.gpio import Edge, Input
+from edgeapp.devices.gpio import Edge, Input, OnEdge, OnGone
 
 _HISTORY: Final = 100_000  # switchings of the outputs that are kept for whoever looks: an hour of a fast line
 
@@ -21,7 +21,7 @@ class _Watched:
     """One input line and who wants its edges."""
 
     settings: Input
-    on_edge: Callable[[Edge], None]
+    on_edge: OnEdge
     level: bool = False
     settling: asyncio.TimerHandle | None = None
 
@@ -38,7 +38,8 @@ class SimulatedChip:
 
         self._watched: dict[int, _Watched] = {}
 
-    def watch(self, inputs: Sequence[Input], on_edge: Callable[[Edge], None]) -> Callable[[], None]:
+    def watch(self, inputs: Sequence[Input], on_edge: OnEdge, on_gone: OnGone) -> Callable[[], None]:
+        del on_gone  # this chip stays
         for each in inputs:
             self._watched[each.line] = _Watched(each, on_edge)
 

@@ -13,14 +13,14 @@ import json
 import logging
 import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
 
-from edgeapp.core.events import ConfigError, Verdict
+from edgeapp.core.events import ConfigError, DeviceError, Verdict
 from edgeapp.core.record import AlarmRecord
 from edgeapp.devices.line_state import LineState, Station
 
@@ -51,11 +51,13 @@ _NODES: Final[dict[str, Any]] = {
 class OpcUa:
     """The station's nodes. `publish` and `alarm` are called on the station's loop; made by `serve`."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, on_end: Callable[[DeviceError], None]) -> None:
+        """`on_end` is told, on the station's loop, if the server ends by itself."""
         self.skipped = 0
         """States that were not written, because the server's thread was behind."""
 
-        self._options = options
+        self._options, self._on_end = options, on_end
+        self._station: asyncio.AbstractEventLoop | None = None
         self._waiting: deque[tuple[dict[str, Any], str]] = (
             deque()
         )  # at most _QUEUE; crosses the threads by append and popleft
@@ -95,6 +97,10 @@ class OpcUa:
             asyncio.run(self._serve())
         except Exception as error:  # noqa: BLE001 - `serve` raises it in the station's own words
             self._failure = error
+            if self._station and self._started.is_set():
+                told = DeviceError(f"the OPC UA server has ended ({error}): start the station again")
+                with suppress(RuntimeError):  # the station has ended, too
+                    self._station.call_soon_threadsafe(self._on_end, told)
         finally:
             self._started.set()
 
@@ -138,6 +144,7 @@ class OpcUa:
 
     async def open(self) -> None:
         """Start the thread and wait until it listens. Raises ConfigError."""
+        self._station = asyncio.get_running_loop()
         self._thread.start()
         await asyncio.get_running_loop().run_in_executor(None, self._started.wait, _START_S)
         where = f"OPC UA cannot listen on {self._options.host} port {self._options.port}"
@@ -190,9 +197,9 @@ def _variant(value: Any) -> Any:
 
 
 @asynccontextmanager
-async def serve(options: Options) -> AsyncIterator[OpcUa]:
+async def serve(options: Options, on_end: Callable[[DeviceError], None]) -> AsyncIterator[OpcUa]:
     """Listen until the end of the block. Raises ConfigError."""
-    server = OpcUa(options)
+    server = OpcUa(options, on_end)
     try:
         await server.open()
         yield server

@@ -52,6 +52,8 @@ class _Part:
     reject: bool | None = None
     fired: bool = False
     swept: bool = False
+    exposed_to: int = 0
+    """The part for which the gate was open while this one was at it; its own verdict may come later."""
 
 
 class RejectSchedule:
@@ -89,12 +91,12 @@ class RejectSchedule:
         for part in self._parts:
             if part.opens <= at and not part.fired and part.reject is not False:
                 self._at_gate(part, at, now, events)
-        if self.gate_until_ns is not None:
-            for part in self._parts:
-                if part.reject is False and part.opens <= at <= part.closes and not (part.swept or part.fired):
-                    part.swept = True
-                    why = f"the gate was open for part {self._opened_for}"
-                    events.append(GateEvent(part.number, Gate.SWEPT_ALONG, why))
+        for part in self._parts:
+            if self.gate_until_ns is not None and part.opens <= at <= part.closes and not part.exposed_to:
+                part.exposed_to = self._opened_for
+            if part.reject is False and part.exposed_to and not (part.swept or part.fired):
+                part.swept = True
+                events.append(GateEvent(part.number, Gate.SWEPT_ALONG, f"the gate was open for part {part.exposed_to}"))
         while self._parts and self._parts[0].closes < at:
             self._parts.popleft()
         return events

@@ -15,7 +15,7 @@ from typing import Final
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import DeviceError, Trigger
 from edgeapp.devices.encoder import Divider, Encoder, Quadrature
-from edgeapp.devices.gpio import Chip, Edge, Input
+from edgeapp.devices.gpio import Chip, Edge, Input, OnGone
 
 _LOST_AT_ONCE: Final = 1000  # lost edges that are reported one by one after a gap; beyond that it is a broken counter
 
@@ -110,7 +110,7 @@ def by_line(chip: Chip, settings: Input, triggers: Triggers) -> Callable[[], Non
         if edge.rising:
             triggers.pull(edge.at_ns)
 
-    return chip.watch([settings], on_edge)
+    return chip.watch([settings], on_edge, triggers.fail)
 
 
 def by_counts(encoder: Encoder, every: int, triggers: Triggers) -> None:
@@ -133,15 +133,19 @@ async def by_timer(period_ns: int, triggers: Triggers) -> None:
         triggers.pull(at_ns)
 
 
-def quadrature(chip: Chip, a: Input, b: Input, encoder: Encoder) -> tuple[Quadrature, Callable[[], None]]:
-    """Count an encoder on two lines, and what ends it. `errors` of the counter tell of lost edges. Raises DeviceError.
+def quadrature(chip: Chip, a: Input, b: Input, encoder: Encoder, on_trouble: OnGone) -> Quadrature:
+    """Count an encoder on two lines. `on_trouble` is told of the first lost edge and of a lost chip. Raises DeviceError.
 
     Python takes some 10 microseconds an edge; above 10,000 counts a second use a PLC's counter, or an encoder of fewer lines.
     """
     counter = Quadrature()
 
     def on_edge(edge: Edge) -> None:
+        errors = counter.errors
         if step := counter.edge(on_a=edge.line == a.line, rising=edge.rising):
             encoder.moved(encoder.position + step, edge.at_ns)
+        if counter.errors and not errors:
+            on_trouble(DeviceError("the encoder is faster than its lines are read: the belt's position is not exact"))
 
-    return counter, chip.watch([a, b], on_edge)
+    chip.watch([a, b], on_edge, on_trouble)
+    return counter
