@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -310,3 +311,19 @@ async def test_a_plcs_encoder_moves_ours_also_where_its_counter_starts_over() ->
             await _until(lambda: plc.reads > 1)
             plc.belt += 25
             await _until(lambda: encoder.position == 25)
+
+
+async def test_a_client_that_sends_garbage_or_breaks_off_does_not_disturb_the_others() -> None:
+    server = modbus_server.ModbusServer()
+    server.publish(_after(RUNNING, 5))
+    rng = random.Random(1)
+    async with modbus_server.serve(modbus_server.Options(port=0), server) as port, _client(port) as plc:
+        for n in range(50):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(rng.randbytes(rng.randrange(1, 300)) if n % 2 else b"\x00\x01\x00\x00\x00\x06\x01")
+            await writer.drain()
+            if n % 3:
+                writer.close()
+            else:
+                writer.transport.abort()
+            assert (await plc.read_input_registers(4, count=4, device_id=1)).registers == [0, 1, 0, 5]

@@ -7,12 +7,20 @@ import json
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import ua
 from asyncua.client.client import Client
-from asyncua.ua.uaerrors import UaStatusCodeError
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.ua.uaerrors import UaError, UaStatusCodeError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from edgeapp.core.events import MS, ConfigError, DeviceError, Outcome, Verdict
 from edgeapp.core.record import AlarmRecord
@@ -102,6 +110,41 @@ async def test_a_subscription_sees_every_verdict_once_and_in_order_and_alarms_ar
             async with opcua.serve(taken, _never):
                 pass
     assert server.skipped == 0
+
+
+def _write_certificate(folder: Path, name: str, uri: str) -> None:
+    """A self-signed application certificate as OPC UA wants it: `name`.der and its key `name`.pem."""
+    key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=False)
+    usage = x509.KeyUsage(True, True, True, True, False, True, False, False, False)
+    certificate = builder.add_extension(usage, critical=False).sign(key, hashes.SHA256())
+    (folder / f"{name}.der").write_bytes(certificate.public_bytes(Encoding.DER))
+    (folder / f"{name}.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+async def test_with_a_certificate_only_encrypted_clients_are_let_in(tmp_path: Path) -> None:
+    port = _free_port()
+    _write_certificate(tmp_path, "server", "urn:freeopcua:python:server")
+    _write_certificate(tmp_path, "client", "urn:example.org:FreeOpcUa:opcua-asyncio")
+    files = {"certificate": str(tmp_path / "server.der"), "key": str(tmp_path / "server.pem")}
+    async with opcua.serve(opcua.Options(port=port, **files), _never) as server:
+        server.publish(LineState(Station.RUNNING))
+        with pytest.raises(UaError, match="No matching endpoints"):
+            async with _connected(port):
+                pass
+        client = Client(f"opc.tcp://127.0.0.1:{port}/edgeapp", timeout=20)
+        await client.set_security(
+            SecurityPolicyBasic256Sha256, str(tmp_path / "client.der"), str(tmp_path / "client.pem")
+        )
+        async with client:
+            space = await client.get_namespace_index(opcua.NAMESPACE)
+            state = client.get_node(f"ns={space};s=Station.State")
+            async with asyncio.timeout(20):
+                while await state.read_value() != "running":
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_server_that_is_behind_keeps_the_newest_and_counts_what_it_skipped() -> None:
