@@ -211,9 +211,55 @@ class Rule(Section, frozen=True):
     version: str = "1"
 
 
+class Trigger(Section, frozen=True):
+    """What says that a part is there."""
+
+    source: Literal["camera", "gpio", "encoder", "timer", "plc", "modbus"] = "camera"
+    """`camera`: each frame is a part. `plc`: the PLC at `outputs.modbus.plc_host` is polled. `modbus`: a PLC writes coil 16 of
+    our Modbus server."""
+
+    line: int = 0
+    """`gpio`: which line of `outputs.gpio.chip`; a part is a rising edge."""
+
+    active_low: bool = False
+    debounce_ms: float = 1.0
+    """`gpio`: how long a level must be stable."""
+
+    hold_off_ms: float = 5.0
+    """A pull so soon after the last one is the same part."""
+
+    counts: int = 1000
+    """`encoder`: a part every so many counts."""
+
+    period_ms: float = 1000.0
+    """`timer`: a part every so often."""
+
+    table: Literal["coil", "discrete_input", "counter"] = "counter"
+    """`plc`: a coil that is cleared once it was seen, an input that rises, or a holding register that counts parts."""
+
+    address: int = 0
+    poll_ms: float = 5.0
+    waiting: int = 16
+    """Triggers that may wait for the inspection; a part beyond them is NOT_INSPECTED at once."""
+
+
+class Encoder(Section, frozen=True):
+    """Where the belt's count comes from."""
+
+    source: Literal["none", "gpio", "plc", "modbus"] = "none"
+    """`gpio`: two lines in quadrature. `plc`: two holding registers of the PLC. `modbus`: a PLC writes ours."""
+
+    a: int = 0
+    b: int = 1
+    debounce_ms: float = 0.0
+    address: int = 0
+
+
 class Vision(Section, frozen=True):
     """The quality-control station."""
 
+    trigger: Trigger = Trigger()
+    encoder: Encoder = Encoder()
     budget_ms: float = 200.0
     """From the sensor's timestamp to the verdict."""
 
@@ -232,6 +278,128 @@ class Vision(Section, frozen=True):
         doubt_below_score=0.3,
     )
     """If nothing is written, the bundled detector's own scores, chosen on its validation set (its card)."""
+
+
+class ModbusOutput(Section, frozen=True):
+    """PLCs by Modbus TCP, in either direction or both."""
+
+    serve: bool = False
+    """Listen: PLCs read the station's registers (devices/modbus_server.py)."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on: the machine network's, since Modbus has no passwords."""
+
+    port: int = 5020
+    """Modbus's own is 502, which needs rights."""
+
+    unit: int = 1
+    plc_host: str = ""
+    """The PLC to write into and to poll; empty is none."""
+
+    plc_port: int = 502
+    plc_unit: int = 1
+    plc_word: int = 0
+    """Where the station's registers begin in it."""
+
+    plc_coil: int = 0
+    timeout_ms: float = 500.0
+
+
+class MqttOutput(Section, frozen=True):
+    """A broker that gets every verdict; see devices/mqtt.py."""
+
+    host: str = ""
+    """Empty is none."""
+
+    port: int = 1883
+    prefix: str = "edgeapp"
+    """The topics are prefix/verdict, prefix/alarm, prefix/state and prefix/status."""
+
+    client: str = ""
+    """The client identifier; empty is the station's name."""
+
+    outbox: str = "outbox.sqlite"
+    """The file where messages wait while the broker is gone."""
+
+    outbox_rows: int = 200_000
+    user: str = ""
+    password_env: str = ""
+    """The environment variable that holds the password."""
+
+    password_file: str = ""
+    """Or the file. The password itself never stands here."""
+
+    tls: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+
+class OpcUaOutput(Section, frozen=True):
+    """An OPC UA server; see devices/opcua.py."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    port: int = 4840
+    certificate: str = ""
+    """With a certificate and a key every connection is signed and encrypted."""
+
+    key: str = ""
+
+
+class GpioOutput(Section, frozen=True):
+    """Lines that say the verdict. Left out, a line is not used."""
+
+    chip: str = ""
+    """Such as /dev/gpiochip0, or `simulated`; the trigger's, the encoder's and the gate's lines are on it too. Empty is none."""
+
+    active_low: bool = False
+    passed: int | None = None
+    """Active for `pulse_ms` after a PASS, and only then: a broken wire rejects."""
+
+    failed: int | None = None
+    not_inspected: int | None = None
+    heartbeat: int | None = None
+    """Changes with each part that was looked at."""
+
+    pulse_ms: float = 50.0
+
+
+class RejectOutput(Section, frozen=True):
+    """The gate that takes bad parts off the belt; see devices/reject.py."""
+
+    by: Literal["none", "time", "encoder"] = "none"
+    line: int | None = None
+    """The gate's line on `outputs.gpio.chip`, or"""
+
+    plc_coil: int | None = None
+    """its coil in the PLC."""
+
+    delay_ms: float = 500.0
+    """`time`: from the trigger to the gate."""
+
+    window_ms: float = 50.0
+    """`time`: how long the part is at the gate."""
+
+    delay_counts: int = 500
+    """`encoder`: the same in counts."""
+
+    window_counts: int = 50
+    pulse_ms: float = 40.0
+    """How long the gate is open."""
+
+    parts_between: int = 64
+    """How many parts fit between the camera and the gate."""
+
+
+class Outputs(Section, frozen=True):
+    """What the line's machines are told."""
+
+    modbus: ModbusOutput = ModbusOutput()
+    mqtt: MqttOutput = MqttOutput()
+    opcua: OpcUaOutput = OpcUaOutput()
+    gpio: GpioOutput = GpioOutput()
+    reject: RejectOutput = RejectOutput()
 
 
 class Records(Section, frozen=True):
@@ -253,6 +421,7 @@ class Config(Section, frozen=True):
     voice: Voice = Voice()
     audio: Audio = Audio()
     vision: Vision = Vision()
+    outputs: Outputs = Outputs()
     records: Records = Records()
 
 
@@ -279,6 +448,8 @@ def parse(text: str, source: str = "the configuration") -> Config:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
     _check_wake(config.voice.wake, source)
+    if wrong := _line_does_not_add_up(config):
+        raise ConfigError(f"{source}: {wrong}")
     return config
 
 
@@ -288,6 +459,45 @@ def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}.options: {_plainly(str(error))}") from error
+
+
+def _line_does_not_add_up(config: Config) -> str:
+    """What in the trigger and the outputs needs something else that is not there; empty if all is well."""
+    trigger, encoder, out = config.vision.trigger, config.vision.encoder, config.outputs
+    gpio, plc, reject, mqtt = bool(out.gpio.chip), bool(out.modbus.plc_host), out.reject, out.mqtt
+    sources = {"gpio": (gpio, "outputs.gpio.chip"), "plc": (plc, "outputs.modbus.plc_host")}
+    sources["modbus"] = (out.modbus.serve, "outputs.modbus.serve = true")
+    for key, source in (("vision.trigger", trigger.source), ("vision.encoder", encoder.source)):
+        there, what = sources.get(source, (True, ""))
+        if not there:
+            return f"{key}.source is {source!r}, which needs {what}"
+    lines = [out.gpio.passed, out.gpio.failed, out.gpio.not_inspected, out.gpio.heartbeat, reject.line]
+    if trigger.source == "gpio":
+        lines.append(trigger.line)
+    if encoder.source == "gpio":
+        lines += [encoder.a, encoder.b]
+    used = [each for each in lines if each is not None]
+    twice = sorted({each for each in used if used.count(each) > 1})
+    by_encoder = [key for key, on in (("vision.trigger.source", trigger.source == "encoder"),
+                                      ("outputs.reject.by", reject.by == "encoder")) if on]  # fmt: skip
+    checks = {
+        f"GPIO line {twice[0] if twice else ''} is used twice; give each signal a line of its own": bool(twice),
+        "GPIO lines are named, which needs outputs.gpio.chip": bool(used) and not gpio,
+        f"{''.join(by_encoder[:1])} is 'encoder', which needs vision.encoder.source": bool(by_encoder)
+        and encoder.source == "none",
+        "vision.trigger.counts is 0; a part needs at least 1": trigger.counts < 1,
+        "vision.trigger.waiting is 0; at least 1 trigger must be able to wait": trigger.waiting < 1,
+        "outputs.reject needs exactly one of line and plc_coil": reject.by != "none"
+        and (reject.line is None) is (reject.plc_coil is None),
+        "outputs.reject.plc_coil needs outputs.modbus.plc_host": reject.plc_coil is not None and not plc,
+        "outputs.reject.parts_between is 0; at least 1 part must fit": reject.parts_between < 1,
+        "outputs.mqtt names both password_env and password_file; give one": bool(mqtt.password_env and mqtt.password_file),
+        "outputs.mqtt.outbox_rows is 0; at least 1 message must be able to wait": mqtt.outbox_rows < 1,
+        "outputs.mqtt.prefix must be a topic without + and #, and not empty": not mqtt.prefix or bool({"+", "#"} & set(mqtt.prefix)),
+        "outputs.mqtt.certificate and key go together": bool(mqtt.certificate) is not bool(mqtt.key),
+        "outputs.opcua.certificate and key go together": bool(out.opcua.certificate) is not bool(out.opcua.key),
+    }  # fmt: skip
+    return next((sentence for sentence, wrong in checks.items() if wrong), "")
 
 
 def _check_ranges(config: Config, source: str) -> None:
@@ -301,6 +511,15 @@ def _check_ranges(config: Config, source: str) -> None:
             elif key == "smaller":
                 for n, each in enumerate(value):
                     visit(each, f"{full}[{n}].")
+            elif value is not None and key in {"hold_off_ms", "debounce_ms"}:
+                if not 0 <= value <= 10_000:
+                    raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 10000")
+            elif key in {"port", "plc_port"} and not 0 < value <= 65_535:
+                raise ConfigError(f"{source}: {full} is {value}; give a port from 1 to 65535")
+            elif key in {"unit", "plc_unit"} and not 0 <= value <= 255:
+                raise ConfigError(f"{source}: {full} is {value}; give a unit from 0 to 255")
+            elif key in {"address", "plc_word", "plc_coil"} and value is not None and not 0 <= value <= 65_400:
+                raise ConfigError(f"{source}: {full} is {value}; give an address from 0 to 65400")
             elif value is not None and key.endswith(("_ms", "_mb")) and not 0 < value <= 3_600_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith("_j") and not 0 <= value <= 1_000_000:

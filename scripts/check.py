@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
 DEBIAN = {"libportaudio2": "libportaudio.so.2"}
+PROGRAMS = {"mosquitto": "mosquitto", "mosquitto-clients": "mosquitto_sub"}
 FUNCTION_LINES_MAX = 70
 
 
@@ -58,9 +59,11 @@ def train() -> None:
 
 
 def debian_packages() -> None:
-    """Install the shared libraries that no wheel carries; without the right to do so, say which are missing."""
+    """Install the shared libraries and programs that no wheel carries; without the right to do so, say which are missing."""
     known = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False).stdout
     missing = [package for package, library in DEBIAN.items() if library not in known]
+    places = f"{os.environ.get('PATH', '')}:/usr/sbin"  # where Debian keeps servers
+    missing += [package for package, program in PROGRAMS.items() if not shutil.which(program, path=places)]
     folder, library = sysconfig.get_config_vars("LIBDIR", "INSTSONAME")
     if ".so" in library and not Path(folder, library).exists():  # Triton's Python backend is linked to it
         missing.append("libpython{}.{}".format(*sys.version_info[:2]))

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "voice": {"core", "voice"},
     "vision": {"core", "vision"},
     "engines": {"core.events", "core.clock", "core.lane", "core.stream", "core.chat", "core.pour", "core.denoise"},
-    "devices": {"core.events", "core.clock", "core.lane", "core.stream", "devices"},
+    "devices": {"core.events", "core.clock", "core.lane", "core.stream", "core.record", "devices"},
     "models": {"core.events", "models"},
     "observe": {"core", "observe"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
@@ -33,8 +33,9 @@ WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 
 # Too heavy for the top of any file: `edgeapp --help` must be instant.
 ONLY_INSIDE_FUNCTIONS = {
-    "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "grpc", "huggingface_hub", "livekit", "matplotlib",
-    "onnxruntime", "piper", "pocketsphinx", "sounddevice", "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
+    "aiomqtt", "asyncua", "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "gpiod",
+    "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pymodbus", "sounddevice",
+    "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
     "tritonclient",
 }  # fmt: skip
 

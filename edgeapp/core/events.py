@@ -209,6 +209,23 @@ class Detections:
     """The sha256 (first 12 hex digits) of the model that looked."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A part is in front of the camera. Whatever becomes of it, it gets one verdict under this number."""
+
+    number: int
+    """Counts the triggers of one source, from 1, those included that could not be served."""
+
+    at_ns: int
+    """When the line, the encoder or the timer pulled it."""
+
+    source: str
+    """What pulled it, such as `gpio 17`."""
+
+    position: int | None = None
+    """The encoder's count then; None without an encoder."""
+
+
 class Outcome(StrEnum):
     """The three verdicts. Everything that is not proven good in time fails safe."""
 

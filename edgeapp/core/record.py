@@ -159,5 +159,20 @@ class GateRecord:
     took_ns: int = 0
 
 
-AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | GateRecord | Verdict
+@dataclass(frozen=True, slots=True)
+class AlarmRecord:
+    """Something a person at the line has to know."""
+
+    where: str
+    """Which part of the station, such as `reject` or `outputs.mqtt`."""
+
+    at_ns: int
+    what: str
+    """One sentence that says what to do or what happened."""
+
+    part: int | None = None
+    """The number of the part it is about."""
+
+
+AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | GateRecord | AlarmRecord | Verdict
 Sink: TypeAlias = Callable[[AnyRecord], None]

@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from edgeapp.core.events import ConfigError, Verdict
-from edgeapp.core.record import AnyRecord, DropRecord, GateRecord, Record, TurnRecord
+from edgeapp.core.record import AlarmRecord, AnyRecord, DropRecord, GateRecord, Record, TurnRecord
 
-_KINDS = {Record: "call", TurnRecord: "turn", DropRecord: "drop", GateRecord: "gate", Verdict: "verdict"}
+_KINDS = {
+    Record: "call",
+    TurnRecord: "turn",
+    DropRecord: "drop",
+    GateRecord: "gate",
+    AlarmRecord: "alarm",
+    Verdict: "verdict",
+}
 
 
 class JsonLines:
