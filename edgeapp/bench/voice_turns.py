@@ -15,13 +15,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import soxr
 
 from edgeapp.apps.kiosk import BUNDLED_CONTENT
 from edgeapp.bench.paused import Room, heard_in, quietest, voiced_span, with_pause
 from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause
 from edgeapp.core.lane import Lane
 from edgeapp.demo.kiosk import recorded_questions
+from edgeapp.devices.resample import Resampler
 from edgeapp.engines import tts_espeak
 from edgeapp.engines.align_pocketsphinx import word_starts
 from edgeapp.voice.content import load_content
@@ -138,8 +138,8 @@ async def _speak(sentences: Sequence[str]) -> Iterator[_Clip]:
             for text in sentences[number :: len(VOICES)]:
                 async with aclosing(await engine(Clause(text))) as stream:
                     parts = [part async for part in stream]
-                audio = np.concatenate([part.samples for part in parts]).astype(np.float64)
-                clean = soxr.resample(audio, parts[0].sample_rate_hz, SAMPLE_RATE_HZ)
+                audio = np.concatenate([part.samples for part in parts])
+                clean = Resampler(parts[0].sample_rate_hz, SAMPLE_RATE_HZ)(audio).astype(np.float64)
                 scaled = np.rint(clean * (_PEAK / np.abs(clean).max())).astype(np.int16)
                 first, last = voiced_span(scaled)
                 clips.append(_Clip(text, voice, scaled[first:last]))
