@@ -227,7 +227,7 @@ async def test_every_cancel_point_of_a_turn_leaves_one_record(ms: int) -> None:
 # The endpointer alone
 
 
-DONE = Transcript("yes", complete=True)
+DONE = Transcript("where is it", complete=True)
 
 
 def _frame(number: int, loud: bool) -> AudioChunk:

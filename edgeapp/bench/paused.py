@@ -97,7 +97,7 @@ def heard_in(room: Room, samples: NDArray[np.int16], rng: np.random.Generator) -
 def _noise(size: int, rms: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Darker than white, as rooms are."""
     white = rng.normal(size=size + 1)
-    return (white[1:] + 0.9 * white[:-1]) * (rms / np.sqrt(1 + 0.9**2))
+    return np.asarray((white[1:] + 0.9 * white[:-1]) * (rms / np.sqrt(1 + 0.9**2)), np.float64)
 
 
 def _int16(samples: NDArray[np.float64]) -> NDArray[np.int16]:

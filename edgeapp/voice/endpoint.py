@@ -348,7 +348,9 @@ class Endpointer:
             if self._turn.stable_frames * FRAME_NS < self.rule.stable_ns:
                 return Said.OPEN  # for now
             number = words.may_go_on and shape_of(words.text) is Shape.NUMBER
-            return Said.NUMBER if number else Said.WHOLE if words.may_go_on else Said.CLOSED
+            if words.may_go_on:
+                return Said.NUMBER if number else Said.WHOLE
+            return Said.CLOSED if " " in words.text else Said.WORD
         if words.text and words.may_go_on:
             return Said.OPEN
         if self._expect is Expect.NUMBER and 0 < digits_in(words.text) < _DIGITS:

@@ -55,6 +55,7 @@ class Said(Enum):
     NUMBER = "the number may go on"
     PLAIN = "nothing speaks against an end"
     WHOLE = "a whole sentence that may go on"
+    WORD = "one word that nobody asked for"
     CLOSED = "a whole sentence"
     ANSWER = "the answer that was asked for"
 
@@ -66,6 +67,7 @@ _LOG_ODDS: Final = {
     Said.NUMBER: -1.0,
     Said.PLAIN: 0.5,
     Said.WHOLE: 3.5,
+    Said.WORD: 3.0,  # a "how" alone is heard as "no"
     Said.CLOSED: 5.5,
     Said.ANSWER: 6.0,
 }
