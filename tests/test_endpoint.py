@@ -306,7 +306,7 @@ def test_the_end_is_found_to_8_ms_with(name: str, offset: float, level: float, n
 
     def heard(voice: float) -> NDArray[np.int16]:
         sound = room(rng, noise) + offset + voice * np.sin(np.arange(FRAME_SAMPLES) * 0.3)
-        return np.clip(sound, -32768, 32767).astype(np.int16)
+        return np.asarray(np.clip(sound, -32768, 32767), np.int16)
 
     for _ in range(30):
         mouth.feed(heard(0), 0.02, NOTHING)
