@@ -227,7 +227,7 @@ async def test_every_cancel_point_of_a_turn_leaves_one_record(ms: int) -> None:
 # The endpointer alone
 
 
-DONE = Transcript("yes", complete=True)
+DONE = Transcript("where is the hammer", complete=True)
 
 
 def _frame(number: int, loud: bool) -> AudioChunk:
@@ -253,9 +253,9 @@ def test_a_sentence_that_has_only_just_formed_is_not_finished() -> None:
     endpointer = Endpointer(EndpointRule())
     for number in range(1, 9):
         endpointer.feed(_frame(number, loud=True), 0.95, Transcript("", complete=False))
-    hello = Transcript("hello", complete=True)
+    hello = Transcript("hello", complete=True, may_go_on=True)
     ended = [endpointer.feed(_frame(number, loud=False), 0.1, hello) for number in range(9, 17)]
-    assert [isinstance(each, Utterance) for each in ended] == [False] * 7 + [True]
+    assert [isinstance(each, Utterance) for each in ended] == [False] * 5 + [True] + [False] * 2
 
 
 def test_what_was_recognised_before_does_not_count_for_the_next_utterance() -> None:

@@ -39,7 +39,7 @@ _SPEECH_RMS: Final = 650.0  # `speech_rms` of a person at arm's length, until on
 _STRONG_DB: Final = 16.0  # noise so much above what still counts as quiet is strong
 _LEARN: Final = 0.3  # how fast a new speaker's loudness is learned
 _GAIN_FLOOR: Final = 0.2
-_GO_ON: Final = 0.1  # the probability that a person goes on where a sentence could have ended
+_GO_ON: Final = 0.01  # the probability that a person goes on where a sentence could have ended
 _PHONE: Final = "phone_"  # begins the name of every word of the phone loop
 _SILENT: Final = {"SIL"}
 _NOTHING: Final = Transcript("", complete=False)

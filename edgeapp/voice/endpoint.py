@@ -20,7 +20,7 @@ from edgeapp.voice import patience
 from edgeapp.voice.loudness import WINDOW, Loudness
 from edgeapp.voice.patience import Evidence, Expect, Patience, Pauses, Said, Wait, cadence
 from edgeapp.voice.prosody import Prosody
-from edgeapp.voice.syntax import Shape, digits_in, ends_in_stop, is_yes_or_no, shape_of
+from edgeapp.voice.syntax import Shape, digits_in, ends_in_cluster, ends_in_stop, is_yes_or_no, shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +35,10 @@ _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
 _PAUSE_NS: Final = 120 * MS  # a shorter silence inside a turn is the closure of a stop
 _DIGITS: Final = 4  # from so many on, a number that was asked for may be whole
 _RELEASE_NS: Final = 120 * MS  # so long after the voice a burst is still the release of a stop, and not a click
+_BREATH_WINDOWS: Final = 3  # 24 ms of hiss: after a vowel that can only be the release
+_CLOSURE_WINDOWS: Final = 2  # 16 ms without voice: the closure of a stop is as long at least
+_BURST_WINDOWS: Final = 5  # 40 ms: the release of a stop is no longer
+_BREATH_BURST_WINDOWS: Final = 14  # 112 ms: with its breath
 _SAID: Final = {
     Shape.EMPTY: Said.NOTHING,
     Shape.HESITATION: Said.HESITATION,
@@ -53,7 +57,7 @@ class EndpointRule:
     """What waiting and cutting in cost."""
 
     stable_ns: int = 192 * MS
-    """A finished sentence must have stood for so long, or in silence for half of it: "how" sounds like "hello" for a moment."""
+    """How long a finished sentence must have stood: "how" sounds like "hello" for a moment."""
 
     rejoin_ns: int = 400 * MS
     """How long after its end a turn can be taken up again."""
@@ -112,11 +116,41 @@ class _Turn:
 
     stable_frames: int = 0
     words: str = ""
+    gap_windows: int = 0
+    """Without voice in a row so far, by energy."""
+
+    run_windows: int = 0
+    """With voice since the last closure, gaps shorter than one left out."""
+
+    hiss_windows: int = 0
+    """Of those, in a row at the end: more high sound than low, as in a release or an s."""
+
+    closed: bool = False
+    """Was there a closure before them?"""
+
     voiced_by_detector_ns: int = 0
     """The last voiced sample in a frame that the detector takes for speech."""
 
     model: float | None = None
     """What an end-of-turn model says about the silence under way."""
+
+    def count(self, *, voiced: bool, hiss: bool) -> None:
+        """Take one window of 8 ms."""
+        if not voiced:
+            self.gap_windows += 1
+            return
+        if self.gap_windows >= _CLOSURE_WINDOWS:
+            self.closed, self.run_windows, self.hiss_windows = True, 0, 0
+        self.gap_windows = 0
+        self.run_windows += 1
+        self.hiss_windows = self.hiss_windows + 1 if hiss else 0
+
+    def may_be_released(self) -> bool:
+        """May the last sound still be released: is it a stop, and was no burst heard after its closure?"""
+        hissing = 2 * self.hiss_windows >= self.run_windows
+        burst = self.closed and self.run_windows <= (_BREATH_BURST_WINDOWS if hissing else _BURST_WINDOWS)
+        breath = self.hiss_windows >= _BREATH_WINDOWS and not ends_in_cluster(self.words)
+        return ends_in_stop(self.words) and not burst and not breath
 
 
 @dataclass(slots=True)
@@ -221,8 +255,9 @@ class Endpointer:
         if self.held or self.silent_ns < self.rule.patience.at_least_ns:
             return Speaking.GOES_ON
         wait = self._wait(words)
-        # After a loud bump soft words may not count as voiced; the detector hears them all the same.
-        quiet = turn.silent_frames * FRAME_NS >= wait.wait_ns // 2 - FRAME_NS
+        # After a loud bump soft words may not count as voiced, and some final sounds are as soft as the room: so the
+        # detector must agree in one frame at least, and for half of a long wait.
+        quiet = turn.silent_frames * FRAME_NS >= max(FRAME_NS, wait.wait_ns // 2 - FRAME_NS)
         return self._end(wait.why, wait.over) if quiet and self.silent_ns >= wait.wait_ns else Speaking.GOES_ON
 
     def finish(self) -> Speaking | Utterance:
@@ -271,24 +306,23 @@ class Endpointer:
         self._pre_roll.append(frame)
 
     def _find_last_voiced(self, frame: AudioChunk, energies: NDArray[np.float64], *, speech: bool) -> None:
-        voiced = np.flatnonzero(self._loudness.voiced(energies))
-        self._turn.unvoiced_frames = 0 if speech and voiced.size else self._turn.unvoiced_frames + 1
-        if not voiced.size:
+        voiced, turn = self._loudness.voiced(energies), self._turn
+        before_ns = self.last_voiced_ns
+        first_ns, last_ns = _span_ns(frame, voiced)
+        if not speech and last_ns - turn.voiced_by_detector_ns > _RELEASE_NS:
+            voiced[:] = False
+        for each, (low, high) in zip(voiced, energies, strict=True):
+            turn.count(voiced=bool(each), hiss=bool(high > 2 * low))
+        turn.unvoiced_frames = 0 if speech and voiced.any() else turn.unvoiced_frames + 1
+        if not voiced.any():
             if not speech:
                 self._loudness.hear_room(energies)
             return
-        before_ns, turn = self.last_voiced_ns, self._turn
-        first_ns, last_ns = (
-            frame.ended_ns - (len(energies) - int(at)) * WINDOW * 1_000_000_000 // SAMPLE_RATE_HZ
-            for at in (voiced[0], voiced[-1] + 1)
-        )
+        self.last_voiced_ns, turn.model = last_ns, None
         if speech:
             turn.voiced_by_detector_ns = last_ns
-        elif last_ns - turn.voiced_by_detector_ns > _RELEASE_NS:
-            return
-        self.last_voiced_ns, turn.model = last_ns, None
-        if speech and first_ns - before_ns >= _PAUSE_NS:
-            self._learn(first_ns - before_ns)
+            if first_ns - before_ns >= _PAUSE_NS:
+                self._learn(first_ns - before_ns)
 
     def _learn(self, pause_ns: int) -> None:
         if not self.own_voice:
@@ -301,7 +335,7 @@ class Endpointer:
             Evidence(
                 said=self._said(words),
                 cadence=cadence(ending.pitch_fall, ending.loudness_fall_db, ending.drawn_out),
-                closure=ends_in_stop(words.text),
+                closure=self._turn.may_be_released(),
                 pauses=self.pauses,
                 model=self._turn.model,
             ),
@@ -314,7 +348,9 @@ class Endpointer:
             if self._turn.stable_frames * FRAME_NS < self.rule.stable_ns:
                 return Said.OPEN  # for now
             number = words.may_go_on and shape_of(words.text) is Shape.NUMBER
-            return Said.NUMBER if number else Said.WHOLE if words.may_go_on else Said.CLOSED
+            if words.may_go_on:
+                return Said.NUMBER if number else Said.WHOLE
+            return Said.CLOSED if " " in words.text else Said.WORD
         if words.text and words.may_go_on:
             return Said.OPEN
         if self._expect is Expect.NUMBER and 0 < digits_in(words.text) < _DIGITS:
@@ -333,6 +369,16 @@ class Endpointer:
         self._earlier = _Earlier(self.number, frames, turn.speech_frames, self.last_voiced_ns, self._heard_ns)
         self._expect = Expect.ANY
         return Utterance(self.number, np.concatenate([each.samples for each in frames]), self.last_voiced_ns)
+
+
+def _span_ns(frame: AudioChunk, voiced: NDArray[np.bool_]) -> tuple[int, int]:
+    """When the first voiced window of the frame began and the last one ended; the frame's end if there is none."""
+    at = np.flatnonzero(voiced)
+    if not at.size:
+        return frame.ended_ns, frame.ended_ns
+    after = (voiced.size - int(at[0]), voiced.size - int(at[-1]) - 1)
+    window_ns = WINDOW * 1_000_000_000 // SAMPLE_RATE_HZ
+    return frame.ended_ns - after[0] * window_ns, frame.ended_ns - after[1] * window_ns
 
 
 class Framer:

@@ -17,7 +17,7 @@ WINDOW: Final = 128
 """Samples of one window: 8 ms."""
 
 _EMPHASIS: Final = 0.97
-_SHARE: Final = np.array([1e-3, 1e-3])  # of the loudest window's energy: -30 dB
+_SHARE: Final = 3e-4  # of the loudest window's energy: -35 dB
 _ABOVE_NOISE: Final = 3.0  # times the noise's energy, which varies by half from window to window
 _LEAST: Final = 9.0  # energy: 3 steps of 16 bits, below what any microphone gives
 _DECAY: Final = 0.94  # of the loudest, a frame: 8 dB a second, so that a bump does not hide the words after it
@@ -31,7 +31,6 @@ class Loudness:
         self._noise: NDArray[np.float64] = np.full(2, _LEAST)
         self._known = False
         self._loudest: NDArray[np.float64] = np.zeros(2)
-        self._before = 0.0
 
     def begin(self) -> None:
         """A new utterance: nothing of it was loud yet."""
@@ -39,12 +38,11 @@ class Loudness:
 
     def energies(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:
         """Of every window of the next frame (int16, shape (n,)): shape (n // 128, 2)."""
-        sound = samples.astype(np.float64)
-        bright = sound - _EMPHASIS * np.concatenate([[self._before], sound[:-1]])
-        self._before = float(sound[-1]) if sound.size else self._before
-        whole = sound.size // WINDOW * WINDOW
-        both = np.stack([sound[:whole], bright[:whole]]).reshape(2, -1, WINDOW)
-        return np.asarray(both.var(axis=2).T)
+        windows = samples[: samples.size // WINDOW * WINDOW].astype(np.float64).reshape(-1, WINDOW)
+        bright = (
+            windows[:, 1:] - _EMPHASIS * windows[:, :-1]
+        )  # inside each window, so that none hears the one before it
+        return np.stack([windows.var(axis=1), bright.var(axis=1)], axis=1)
 
     def hear_room(self, energies: NDArray[np.float64]) -> None:
         """A frame in which nobody speaks."""

@@ -31,8 +31,10 @@ _GRAIN_MS: Final = 8
 _PRIOR_PAUSES: Final = 4.0  # how many pauses of the speaker weigh as much as what holds for everybody
 _PAUSE_MEDIAN_MS: Final = 360.0  # of pauses inside sentences, for everybody
 _PAUSE_SPREAD: Final = 0.55  # standard deviation of the logarithm
-_CLOSURE_MEDIAN_MS: Final = 56.0
-_CLOSURE_SPREAD: Final = 0.35
+_CLOSURE: Final = 0.5  # that a silence after a stop which was not heard released is its closure
+_CLOSURE_ELSE: Final = 0.004  # the same after any other sound: the recogniser's last word may be another one
+_CLOSURE_MEDIAN_MS: Final = 88.0  # of closures that outlast the least wait
+_CLOSURE_SPREAD: Final = 0.4
 _MODEL_WEIGHT: Final = 0.5  # an end-of-turn model's log odds are trusted by half: it was trained on other rooms
 
 
@@ -53,6 +55,7 @@ class Said(Enum):
     NUMBER = "the number may go on"
     PLAIN = "nothing speaks against an end"
     WHOLE = "a whole sentence that may go on"
+    WORD = "one word that nobody asked for"
     CLOSED = "a whole sentence"
     ANSWER = "the answer that was asked for"
 
@@ -63,7 +66,8 @@ _LOG_ODDS: Final = {
     Said.HESITATION: -5.0,
     Said.NUMBER: -1.0,
     Said.PLAIN: 0.5,
-    Said.WHOLE: 3.0,
+    Said.WHOLE: 3.5,
+    Said.WORD: 3.0,  # a "how" alone is heard as "no"
     Said.CLOSED: 5.5,
     Said.ANSWER: 6.0,
 }
@@ -77,10 +81,10 @@ class Patience:
     cutting_in_ms: float = 4_000.0
     """Cutting in costs as much as making the person wait for this long."""
 
-    at_least_ns: int = 40 * MS
+    at_least_ns: int = 48 * MS
     """Even where nothing speaks against an end: shorter silences are inside words."""
 
-    at_most_ns: int = 960 * MS
+    at_most_ns: int = 1_200 * MS
     """Whatever was said. It is also what an unfinished sentence waits."""
 
     digits: bool = False
@@ -156,9 +160,9 @@ def preset(name: str) -> Patience:
 
 
 def cadence(pitch_fall: float, loudness_fall_db: float, drawn_out: float) -> float:
-    """The log odds that an ending adds: a pitch that falls or rises high, a soft and a long last syllable speak for an end."""
-    melody = min(abs(pitch_fall), 6.0) * 0.3 - 0.4
-    return max(-1.5, min(1.5, melody + 0.05 * (loudness_fall_db - 6.0) + 0.3 * (min(drawn_out, 2.5) - 1.2)))
+    """The log odds that an ending adds: a pitch that falls, a soft and a long last syllable speak for an end."""
+    melody = 0.6 * (min(max(pitch_fall, -1.0), 5.0) - 1.5)
+    return max(-1.5, min(1.5, melody + 0.04 * (loudness_fall_db - 9.0) + 0.2 * (min(drawn_out, 2.5) - 1.0)))
 
 
 def patience(rule: Patience, evidence: Evidence) -> Wait:
@@ -172,7 +176,7 @@ def patience(rule: Patience, evidence: Evidence) -> Wait:
         sure = min(max(evidence.model, 0.01), 0.99)
         log_odds += _MODEL_WEIGHT * math.log(sure / (1 - sure))
     over = 1 / (1 + math.exp(-log_odds))
-    closure = 0.5 if evidence.closure else 0.02
+    closure = _CLOSURE if evidence.closure else _CLOSURE_ELSE
     grid = _grid(rule.at_least_ns, rule.at_most_ns)
     pausing = (1 - over) * _longer(evidence.pauses.median_ms, _PAUSE_SPREAD, grid)
     closed = closure * _longer(_CLOSURE_MEDIAN_MS, _CLOSURE_SPREAD, grid)
@@ -210,8 +214,8 @@ def _longer(median_ms: float, spread: float, grid: tuple[int, ...]) -> NDArray[n
 
 
 _PRESETS: Final = {
-    "aggressive": Patience(cutting_in_ms=1_000.0, at_least_ns=32 * MS, at_most_ns=640 * MS),
+    "aggressive": Patience(cutting_in_ms=1_000.0, at_least_ns=40 * MS, at_most_ns=640 * MS),
     "default": Patience(),
-    "relaxed": Patience(cutting_in_ms=20_000.0, at_least_ns=96 * MS, at_most_ns=1_440 * MS),
-    "digits": Patience(cutting_in_ms=8_000.0, at_most_ns=1_440 * MS, digits=True),
+    "relaxed": Patience(cutting_in_ms=20_000.0, at_least_ns=96 * MS, at_most_ns=1_600 * MS),
+    "digits": Patience(cutting_in_ms=8_000.0, at_most_ns=1_600 * MS, digits=True),
 }

@@ -105,13 +105,16 @@ def is_yes_or_no(text: str) -> bool:
 
 
 def ends_in_stop(text: str) -> bool:
-    """Is the last sound of `text` a p, t, k, b, d or g, by its spelling?
+    """Is the last sound of `text` a p, t or k, by its spelling?
 
-    Before the release of such a sound the voice is silent for 40 to 120 ms, like at the end of a turn.
+    Before the release of such a sound the voice is silent for 40 to 200 ms, like at the end of a turn.
     """
     word = text.rstrip("'").removesuffix("'s")
-    if len(word) > 3 and word.endswith("e") and word[-2] in "ptkbdg" and word[-3] in "aiou":
+    if len(word) > 3 and word.endswith("e") and word[-2] in "ptk" and word[-3] in "aiou":
         return True  # tape, lake
-    return word.endswith(("p", "t", "k", "b", "d", "c", "ck", "cks", "ts", "ps")) or (
-        word.endswith("g") and not word.endswith("ng")
-    )
+    return word.endswith(("p", "t", "k", "c"))
+
+
+def ends_in_cluster(text: str) -> bool:
+    """Is there a hissing sound right before that stop, as in "cost" and "left"?"""
+    return text.endswith(("st", "sk", "sp", "ft", "xt"))
