@@ -130,7 +130,9 @@ TABLES: dict[str, tuple[set[str], list[Row], list[str]]] = {
 def test_attention(name: str) -> None:
     ways, rows, story = TABLES[name]
     told: list[str] = []
-    attention = Attention(AttentionRule(frozenset(map(Way, ways)), "hey edge app"), on_wake=told.append, on_sleep=told.append)
+    attention = Attention(
+        AttentionRule(frozenset(map(Way, ways)), "hey edge app"), on_wake=told.append, on_sleep=told.append
+    )
     for at_ms, row in rows:
         now = at_ms * MS
         if isinstance(row, bool):

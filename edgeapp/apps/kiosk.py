@@ -51,6 +51,11 @@ class Voice:
         """The recogniser's own `hear`, if it listens along."""
         return getattr(self.stt.local, "hear", None)
 
+    @property
+    def suppose(self) -> Any:
+        """The recogniser's second reading of what it refused, if it has one."""
+        return getattr(self.stt.local, "suppose", None)
+
 
 async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
@@ -121,8 +126,9 @@ async def open_voice(
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
-        sentences = kiosk_grammar(items, list(content.hours), list(content.zones)).greeted().sentences
-        await stt.local.use_grammar(sentences, voice.wake.keyphrase if "keyphrase" in voice.wake.ways else "")
+        grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
+        called = voice.wake.keyphrase if "keyphrase" in voice.wake.ways else ""
+        await stt.local.use_grammar(grammar.sentences, called, rarer=grammar.greeted().sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     endpoint = voice.endpoint
     rule = AnswerRule(
@@ -176,6 +182,7 @@ async def open_conversation(
         budget=budget,
         sink=parts.sink,
         hear=voice.hear,
+        suppose=voice.suppose,
         turn_model=voice.turn_model,
         attention=attention,
         rule=voice.rule,

@@ -34,6 +34,7 @@ T = TypeVar("T")
 Arc = tuple[int, int, float] | tuple[int, int, float, str]
 
 _BITE_SAMPLES: Final = SAMPLE_RATE_HZ  # decoded at once when an utterance is decoded from scratch: about 50 ms of work
+_SUPPOSE_SAMPLES: Final = SAMPLE_RATE_HZ // 4  # the same for a second reading, which may be in the way of the first
 _START_SAMPLES: Final = 3_072  # 192 ms: what tells the noise, within the pre-roll that begins an utterance
 _SPEECH_RMS: Final = 650.0  # `speech_rms` of a person at arm's length, until one was heard
 _STRONG_DB: Final = 16.0  # noise so much above what still counts as quiet is strong
@@ -94,8 +95,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class PocketSphinx:
     """One decoder on one lane, hearing one utterance at a time."""
 
-    def __init__(self, decoder: Any, phones: Sequence[str], options: Options, lane: Lane) -> None:
-        self._decoder = decoder
+    def __init__(self, make: Callable[[], Any], phones: Sequence[str], options: Options, lane: Lane) -> None:
+        """`make` loads a decoder that knows all words and blocks."""
+        self._another = make
+        self._decoder = decoder = make()
         self._phones = phones
         self._options = options
         self._lane = lane
@@ -115,6 +118,11 @@ class PocketSphinx:
         self._decoding = False  # the decoder has begun; before that, the utterance's noise is not known yet
         self._suppressor: Suppressor | None = None
         self._speech_rms = _SPEECH_RMS
+        # A second decoder that refuses least, for `suppose`; made with the first grammar that is given as sentences.
+        self._second: Any = None
+        self._supposing = asyncio.Lock()
+        self._wider: frozenset[str] = frozenset()  # the sentences it knows
+        self._supposed: tuple[int, Transcript] = (0, _NOTHING)  # utterance and its last reading
 
     async def hear(self, number: int, samples: NDArray[np.int16]) -> Transcript:
         """Take the next samples (int16, 16 kHz, any length) of utterance `number`, and return the text so far.
@@ -141,8 +149,38 @@ class PocketSphinx:
                 rest = rest[_BITE_SAMPLES:]
             return await self._bite(partial(self._finish, rest))
 
-    async def use_grammar(self, grammar: Sequence[str] | str, keyphrase: str = "") -> None:
+    async def suppose(self, number: int) -> Transcript:
+        """What utterance `number` is so far if it must be a sentence: for speech that `hear` refused.
+
+        Whether a person has finished shows in words, be they ones that would not be believed as an answer. A second
+        decoder, which refuses only what is no speech like ours at all, reads the utterance from its beginning, in bites that let
+        `hear` go before. Empty if it refuses too, or has heard nothing. Raises BackendError if it fails.
+        """
+        async with self._supposing:
+            heard, at = list(self._kept), 0
+            if self._second is None or number != self._number or not heard:
+                return _NOTHING
+            samples = np.concatenate(heard)
+            try:
+                await self._lane.run(self._second.start_utt, label="stt.suppose")
+                try:
+                    for at in range(0, samples.size, _SUPPOSE_SAMPLES):
+                        piece = samples[at : at + _SUPPOSE_SAMPLES].tobytes()
+                        await self._lane.run(partial(self._second.process_raw, piece), label="stt.suppose")
+                finally:
+                    await asyncio.shield(self._lane.run(self._second.end_utt, label="stt.suppose"))
+            except RuntimeError as error:
+                raise BackendError(f"stt_pocketsphinx failed: {error}") from error
+            best = self._second.hyp()
+            supposed = self._read(best.hypstr if best is not None else "", self._wider.__contains__)
+            self._supposed = (number, supposed)
+            return supposed
+
+    async def use_grammar(self, grammar: Sequence[str] | str, keyphrase: str = "", rarer: Sequence[str] = ()) -> None:
         """Listen for these sentences (or this JSGF text) from now on; an utterance under way is heard again with them.
+
+        `rarer` are sentences that are believed only where none of the others fits and `suppose` was asked: beside the
+        common ones they would be heard too often. They are ignored with JSGF and without a phone loop.
 
         `keyphrase` may stand in front of a sentence, or alone, or before and behind speech that is in no grammar; a
         text then begins with it. `Transcript.complete` is about what follows it: alone it is not complete.
@@ -150,6 +188,9 @@ class PocketSphinx:
         """
         async with self._one_at_a_time:
             await self._lane.run(partial(self._use_grammar, grammar, keyphrase), label="load")
+            if self._options.phone_loop and not isinstance(grammar, str):
+                sentences = tuple(dict.fromkeys((*grammar, *rarer)))
+                await self._lane.run(partial(self._use_second, sentences, keyphrase), label="load")
 
     async def forget(self) -> None:
         """Be as just loaded, but for the grammar: what was heard so far has taught nothing about the microphone."""
@@ -236,6 +277,9 @@ class PocketSphinx:
         self._close()
         final = self._text()
         if self._only_whole and not final.complete:
+            number, supposed = self._supposed
+            if number == self._number and supposed.complete and not self._accepts(supposed.text):
+                return supposed
             called = _behind(final.text.split(), self._keyphrase) is not None
             return Transcript(" ".join(self._keyphrase), complete=False) if called else _NOTHING
         if final.text:
@@ -248,12 +292,16 @@ class PocketSphinx:
         if self._options.keyphrase:
             said = any(not word.startswith(_PHONE) for word in text.split())
             return Transcript(self._options.keyphrase, complete=True) if said else _NOTHING
+        return self._read(text)
+
+    def _read(self, text: str, accepts: Callable[[str], bool] | None = None) -> Transcript:
+        """A decoder's words as a transcript: empty where the phone loop explained them better."""
         words = text.split()
         behind = _behind(words, self._keyphrase)
         sentence = " ".join(words if behind is None else behind)
         if _PHONE in sentence:
             sentence = ""
-        complete = bool(sentence) and self._accepts(sentence)
+        complete = bool(sentence) and (accepts or self._accepts)(sentence)
         # With a grammar an unfinished text is the beginning of a sentence, whichever way the grammar was given.
         may_go_on = bool(sentence) and (sentence in self._begun or (self._only_whole and not complete))
         if behind is None:
@@ -286,6 +334,23 @@ class PocketSphinx:
         self.activate(*names)
         self._accepts, self._only_whole, self._keyphrase = plain.accept, True, called
         self._begun = frozenset() if isinstance(grammar, str) else _beginnings(grammar)
+
+    def _use_second(self, sentences: Sequence[str], keyphrase: str) -> None:
+        """Give the second decoder these sentences beside the phone loop that refuses least."""
+        self._second = second = self._second or self._another()
+        arcs, start, final = _arcs_of_sentences(sentences)
+        state, called, price = (
+            1 + max(max(arc[0], arc[1]) for arc in arcs),
+            tuple(keyphrase.split()),
+            self._options.noisy_phone_loop,
+        )
+        loop = self._phone_loop(start, final, state, price)
+        opening = self._opening(called, (start, final), state + 1, price) if called else []
+        begin = opening[0][0] if opening else start
+        second.add_fsg(name := self._new_name(), second.create_fsg(name, begin, final, arcs + loop + opening))
+        second.activate_search(name)
+        self._wider, self._supposed = frozenset(sentences), (0, _NOTHING)
+        self._begun |= _beginnings(sentences)
 
     def _use_trigram(self, sentences: Sequence[str] | str, keyphrase: str) -> None:
         from pocketsphinx.lm import ArpaBoLM
@@ -427,25 +492,30 @@ def _open(options: Options, lane: Lane) -> PocketSphinx:
         raise ConfigError("stt_pocketsphinx needs the package pocketsphinx: pip install 'edgeapp[voice]'") from error
     model = options.acoustic_model or pocketsphinx.get_model_path("en-us/en-us")
     dictionary = options.dictionary or pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")
-    try:
-        # The second passes change little on a small grammar and cost most of the time after the last sample.
-        decoder = pocketsphinx.Decoder(
-            hmm=model, dict=dictionary, lm=None, samprate=SAMPLE_RATE_HZ, fwdflat=False, bestpath=False,
-            loglevel="FATAL",
-        )  # fmt: skip
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"stt_pocketsphinx: {model} and {dictionary} are not a readable model ({error})") from error
     phones = _phones_of(Path(dictionary))
     for word, sounds in options.pronunciations.items():
         if not sounds.split() or not set(sounds.split()) <= set(phones):
             raise ConfigError(
                 f"stt_pocketsphinx: pronunciations: {word} is {sounds!r}; use sounds of {' '.join(phones)}"
             )
-        decoder.add_word(word, sounds, False)
-    for phone in phones:
-        decoder.add_word(_PHONE + phone.lower(), phone, False)
-    engine = PocketSphinx(decoder, phones, options, lane)
-    _choose(engine, decoder, options)
+
+    def decoder() -> Any:
+        # The second passes change little on a small grammar and cost most of the time after the last sample.
+        made = pocketsphinx.Decoder(
+            hmm=model, dict=dictionary, lm=None, samprate=SAMPLE_RATE_HZ, fwdflat=False, bestpath=False,
+            loglevel="FATAL",
+        )  # fmt: skip
+        for word, sounds in options.pronunciations.items():
+            made.add_word(word, sounds, False)
+        for phone in phones:
+            made.add_word(_PHONE + phone.lower(), phone, False)
+        return made
+
+    try:
+        engine = PocketSphinx(decoder, phones, options, lane)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"stt_pocketsphinx: {model} and {dictionary} are not a readable model ({error})") from error
+    _choose(engine, engine._decoder, options)  # noqa: SLF001 - the same file
     engine.warm_up()
     return engine
 

@@ -50,6 +50,9 @@ class VoiceActivity(Protocol):
 Hear = Callable[[int, "NDArray[np.int16]"], Awaitable[Transcript]]
 """A recogniser that listens along: utterance number and samples in, the words so far out."""
 
+Suppose = Callable[[int], Awaitable[Transcript]]
+"""Its second reading of an utterance that it refused: whether a person has finished shows in words, believed or not."""
+
 TurnModel = Callable[["NDArray[np.int16]"], Awaitable[float]]
 """Says by the sound of a turn how likely it is over."""
 
@@ -67,6 +70,7 @@ class Conversation:
         budget: Budget,
         sink: Sink,
         hear: Hear | None = None,
+        suppose: Suppose | None = None,
         turn_model: TurnModel | None = None,
         attention: Attention | None = None,
         rule: EndpointRule = EndpointRule(),
@@ -82,7 +86,8 @@ class Conversation:
         `intent` chooses openers; `throttled` is asked before a reply is prepared.
         """
         self._vad, self._stages, self._answering, self._sink = vad, (stt, tts), answering, sink
-        self._hear, self._turn_model, self._throttled = hear, turn_model, throttled
+        self._hear, self._suppose = hear, suppose
+        self._turn_model, self._throttled = turn_model, throttled
         self._manners, self._attention = manners, attention or Attention()
         self._endpointer, self._framer = Endpointer(rule), Framer()
         self._interruption_rule, self._interruption = interruption, Interruption(interruption)
@@ -101,8 +106,9 @@ class Conversation:
         self._partial = Transcript("", complete=False)
         self._resuming = False  # did the speech under way begin so soon after a commit that it may belong to it?
         self._along = 0  # the utterance that the recogniser hears along
+        self._supposed_ns = 0  # the last voiced sample before the silence that a second reading was asked for
         self._deaf_frames = 0
-        self._aside: set[asyncio.Task[None]] = set()  # a prefill and a second opinion: at most one of each
+        self._aside: set[asyncio.Task[None]] = set()  # a prefill, a second opinion and a second reading
 
     @property
     def busy(self) -> bool:
@@ -193,14 +199,26 @@ class Conversation:
             return
         if silent_frames == 2 and self._turn_model is not None:
             self._beside(self._second_opinion(endpointer.so_far(), self._turn_model))
+        refused = silent_frames > 0 and self._hear is not None and not self._partial.text
+        if refused and self._suppose is not None and endpointer.last_voiced_ns != self._supposed_ns:
+            self._supposed_ns = endpointer.last_voiced_ns
+            self._beside(self._second_reading(self._suppose))
         if self._hear is None:
             likely = silent_frames == 1
         elif self._partial.complete:
             likely = silent_frames > 0 or endpointer.stable_ns >= endpointer.rule.stable_ns
+        elif not self._partial.text:
+            likely = silent_frames == 2
         else:
             likely = silent_frames * FRAME_NS == _GUESS_UNFINISHED_NS
         if likely and self.turns.speculation.allowed(now_ns(), throttled=self._throttled()):
             self.turns.guesses.prepare(endpointer.so_far(), self._partial if self._hear is not None else None)
+
+    async def _second_reading(self, suppose: Suppose) -> None:
+        number, last_voiced_ns = self._endpointer.number, self._endpointer.last_voiced_ns
+        words = await suppose(number)
+        if (number, last_voiced_ns) == (self._endpointer.number, self._endpointer.last_voiced_ns):
+            self._endpointer.suppose(words)
 
     async def _second_opinion(self, so_far: Utterance, model: TurnModel) -> None:
         probability = await model(so_far.samples)
@@ -208,13 +226,13 @@ class Conversation:
             self._endpointer.turn_over(probability)
 
     def _beside(self, work: Awaitable[None]) -> None:
-        """Run work that nobody waits for, and whose failure costs nothing; not more than two at a time."""
+        """Run work that nobody waits for, and whose failure costs nothing; not more than three at a time."""
 
         async def quietly() -> None:
             with suppress(BackendError):
                 await work
 
-        if len(self._aside) < 2:
+        if len(self._aside) < 3:
             task = asyncio.ensure_future(quietly())
             self._aside.add(task)
             task.add_done_callback(self._aside.discard)

@@ -33,6 +33,7 @@ FRAME_SAMPLES: Final = 512
 FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
 _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
 _PAUSE_NS: Final = 120 * MS  # a shorter silence inside a turn is the closure of a stop
+_SHORT_NS: Final = 1_200 * MS  # of speech: as long as the longest of the short answers
 _DIGITS: Final = 4  # from so many on, a number that was asked for may be whole
 _RELEASE_NS: Final = 120 * MS  # so long after the voice a burst is still the release of a stop, and not a click
 _BREATH_WINDOWS: Final = 3  # 24 ms of hiss: after a vowel that can only be the release
@@ -134,6 +135,9 @@ class _Turn:
     model: float | None = None
     """What an end-of-turn model says about the silence under way."""
 
+    supposed: Transcript | None = None
+    """What was said before that silence if it must be a sentence, where the recogniser has refused it; None if not asked."""
+
     def count(self, *, voiced: bool, hiss: bool) -> None:
         """Take one window of 8 ms."""
         if not voiced:
@@ -232,6 +236,10 @@ class Endpointer:
         """What an end-of-turn model says about the silence under way; forgotten when the voice goes on."""
         self._turn.model = probability
 
+    def suppose(self, words: Transcript) -> None:
+        """What was said before the silence under way if it must be a sentence, perhaps nothing; forgotten when the voice goes on."""
+        self._turn.supposed = words
+
     def feed(self, frame: AudioChunk, probability: float, words: Transcript) -> Speaking | Utterance:
         """Take the next 512 samples, and the words that were recognised up to them.
 
@@ -318,7 +326,7 @@ class Endpointer:
             if not speech:
                 self._loudness.hear_room(energies)
             return
-        self.last_voiced_ns, turn.model = last_ns, None
+        self.last_voiced_ns, turn.model, turn.supposed = last_ns, None, None
         if speech:
             turn.voiced_by_detector_ns = last_ns
             if first_ns - before_ns >= _PAUSE_NS:
@@ -351,6 +359,11 @@ class Endpointer:
             if words.may_go_on:
                 return Said.NUMBER if number else Said.WHOLE
             return Said.CLOSED if " " in words.text else Said.WORD
+        supposed = self._turn.supposed
+        if not words.text and supposed is not None:
+            short = self.speech_ns <= _SHORT_NS
+            refused = Said.SOUND if short else Said.NOTHING
+            return Said.SUPPOSED if supposed.complete else Said.OPEN if supposed.text else refused
         if words.text and words.may_go_on:
             return Said.OPEN
         if self._expect is Expect.NUMBER and 0 < digits_in(words.text) < _DIGITS:

@@ -56,6 +56,8 @@ class Said(Enum):
     PLAIN = "nothing speaks against an end"
     WHOLE = "a whole sentence that may go on"
     WORD = "one word that nobody asked for"
+    SOUND = "a short sound that is no sentence at all"
+    SUPPOSED = "refused, but if it is a sentence it is a whole one"
     CLOSED = "a whole sentence"
     ANSWER = "the answer that was asked for"
 
@@ -68,10 +70,15 @@ _LOG_ODDS: Final = {
     Said.PLAIN: 0.5,
     Said.WHOLE: 3.5,
     Said.WORD: 3.0,  # a "how" alone is heard as "no"
+    Said.SOUND: 4.5,
+    Said.SUPPOSED: 3.5,
     Said.CLOSED: 5.5,
     Said.ANSWER: 6.0,
 }
 """Of the turn being over, against a pause, in a silence after such words."""
+
+
+_WHOLE: Final = {Said.SOUND, Said.SUPPOSED, Said.WHOLE, Said.WORD, Said.CLOSED, Said.ANSWER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +88,17 @@ class Patience:
     cutting_in_ms: float = 4_000.0
     """Cutting in costs as much as making the person wait for this long."""
 
+    release_ms: float = 400.0
+    """The same for cutting into the release of a last sound: no word is lost by it."""
+
     at_least_ns: int = 48 * MS
     """Even where nothing speaks against an end: shorter silences are inside words."""
 
     at_most_ns: int = 1_200 * MS
     """Whatever was said. It is also what an unfinished sentence waits."""
+
+    whole_ns: int = 128 * MS
+    """After what can be all that was said: a longer wait would cost the budget more often than it saves a turn."""
 
     digits: bool = False
     """Are numbers given in groups, with pauses between them?"""
@@ -177,10 +190,10 @@ def patience(rule: Patience, evidence: Evidence) -> Wait:
         log_odds += _MODEL_WEIGHT * math.log(sure / (1 - sure))
     over = 1 / (1 + math.exp(-log_odds))
     closure = _CLOSURE if evidence.closure else _CLOSURE_ELSE
-    grid = _grid(rule.at_least_ns, rule.at_most_ns)
+    grid = _grid(rule.at_least_ns, rule.whole_ns if evidence.said in _WHOLE else rule.at_most_ns)
     pausing = (1 - over) * _longer(evidence.pauses.median_ms, _PAUSE_SPREAD, grid)
     closed = closure * _longer(_CLOSURE_MEDIAN_MS, _CLOSURE_SPREAD, grid)
-    cost = over * np.array(grid) + rule.cutting_in_ms * (pausing + closed)
+    cost = over * np.array(grid) + rule.cutting_in_ms * pausing + rule.release_ms * closed
     best = int(np.argmin(cost))
     after = over / (over + float(pausing[best] + closed[best]))
     return Wait(grid[best] * MS, _why(evidence, grid[best], after), after)
@@ -216,6 +229,8 @@ def _longer(median_ms: float, spread: float, grid: tuple[int, ...]) -> NDArray[n
 _PRESETS: Final = {
     "aggressive": Patience(cutting_in_ms=1_000.0, at_least_ns=40 * MS, at_most_ns=640 * MS),
     "default": Patience(),
-    "relaxed": Patience(cutting_in_ms=20_000.0, at_least_ns=96 * MS, at_most_ns=1_600 * MS),
-    "digits": Patience(cutting_in_ms=8_000.0, at_most_ns=1_600 * MS, digits=True),
+    "relaxed": Patience(
+        cutting_in_ms=20_000.0, release_ms=4_000.0, at_least_ns=96 * MS, at_most_ns=1_600 * MS, whole_ns=800 * MS
+    ),
+    "digits": Patience(cutting_in_ms=8_000.0, at_most_ns=1_600 * MS, whole_ns=640 * MS, digits=True),
 }
