@@ -144,8 +144,7 @@ class _Sentence:
             return
         stage, last = self._stages[level - 1], level == len(self._stages)
         begin, need = made // stage.part.hop, -(-(end - made) // stage.part.hop)
-        # The flow's margins are most of a second: it makes in advance, each time twice what it made so far.
-        want = need if last else max(need, 2 * begin)
+        want = need if last else max(need, begin)  # the flow's margins are most of a second: as much again as there is
         window = stage.part.window(begin, want, self._steps[level - 1], stage.least)
         yield from self._until(window.stop, level - 1)
         yield partial(self._run, level, window)
