@@ -98,8 +98,8 @@ async def _voice(quality: str, lengths_s: tuple[int, ...], pairs: int, figures: 
         lane = Lane("bench")
         stack.callback(lane.close)
         sides = []
-        for split in (True, False):
-            options = tts_piper.Options(voice=str(path), split=split)
+        for in_windows in (True, False):
+            options = tts_piper.Options(voice=str(path), split=in_windows)
             sides.append(await stack.enter_async_context(tts_piper.load(options, lane)))
         found = {}
         for length_s in lengths_s:
