@@ -76,16 +76,21 @@ def bench_tts(*, quick: bool) -> int:
 
     def medium(quick: bool) -> list[Bar]:
         """a voice of medium quality"""
-        return asyncio.run(_voice("medium", 7 if quick else 25, figures))
+        lengths_s, pairs = ((_BAR_S,), 7) if quick else (_LENGTHS_S, 25)
+        return asyncio.run(_voice("medium", lengths_s, pairs, figures))
+
+    def low(_: bool) -> list[Bar]:
+        """the same layers at 16 kHz: the encoder weighs most here"""
+        return asyncio.run(_voice("low", _LENGTHS_S, 25, figures))
 
     def x_low(_: bool) -> list[Bar]:
         """a voice of the lowest quality"""
-        return asyncio.run(_voice("x_low", 25, figures))
+        return asyncio.run(_voice("x_low", _LENGTHS_S, 25, figures))
 
-    return run_bench("tts", [medium] if quick else [medium, x_low], quick=quick, figures=figures)
+    return run_bench("tts", [medium] if quick else [medium, low, x_low], quick=quick, figures=figures)
 
 
-async def _voice(quality: str, pairs: int, figures: dict[str, Any]) -> list[Bar]:
+async def _voice(quality: str, lengths_s: tuple[int, ...], pairs: int, figures: dict[str, Any]) -> list[Bar]:
     """The bars of one voice; what was measured goes into `figures`."""
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -93,11 +98,11 @@ async def _voice(quality: str, pairs: int, figures: dict[str, Any]) -> list[Bar]
         lane = Lane("bench")
         stack.callback(lane.close)
         sides = []
-        for halved in (True, False):
-            options = tts_piper.Options(voice=str(path), split=halved)
+        for in_windows in (True, False):
+            options = tts_piper.Options(voice=str(path), split=in_windows)
             sides.append(await stack.enter_async_context(tts_piper.load(options, lane)))
         found = {}
-        for length_s in _LENGTHS_S:
+        for length_s in lengths_s:
             text = await _text_of(sides[1], length_s)
             runs = (_Runs(), _Runs())
             for _ in range(pairs):

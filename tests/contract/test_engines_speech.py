@@ -467,8 +467,7 @@ async def test_a_failing_network_is_a_backend_error(
         with pytest.raises(BackendError, match="device lost"):
             await voice(Clause("yes"))
     async with tts_piper.load(tts_piper.Options(voice=str(split_piper_file)), lane) as voice:
-        assert voice.vocoder is not None
-        voice.vocoder._session = Broken()
+        voice.stages[-1]._session = Broken()
         with pytest.raises(BackendError, match="device lost"):
             await voice(Clause("yes"))
     async with stt_faster_whisper.load(stt_faster_whisper.Options(model=str(whisper_folder)), lane) as whisper:
