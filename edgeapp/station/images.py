@@ -19,6 +19,7 @@ from edgeapp.core.events import Outcome, Verdict
 from edgeapp.station.anchor import sync_folder
 
 SUFFIX: Final = ".jpg"
+_BLOCK_BYTES: Final = 4_096  # of the usual file systems
 _NAME_LENGTH: Final = 64 + len(SUFFIX)
 
 
@@ -44,9 +45,19 @@ def wanted(policy: Policy, verdict: Verdict) -> bool:
     return draw < policy.pass_share * 2**64
 
 
+def size_on_disk(data: bytes) -> int:
+    """What a picture takes: whole blocks."""
+    return -(-len(data) // _BLOCK_BYTES) * _BLOCK_BYTES
+
+
 def name_of(data: bytes) -> str:
     """The name of a picture's file."""
     return hashlib.sha256(data).hexdigest() + SUFFIX
+
+
+def path_in(folder: Path, name: str) -> Path:
+    """Where a picture lies in the folder of pictures: 256 folders keep each one short."""
+    return folder / name[:2] / name
 
 
 class Images:
@@ -57,14 +68,10 @@ class Images:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def path(self, name: str) -> Path:
-        """Where a picture lies: 256 folders keep each one short."""
-        return self._folder / name[:2] / name
-
     def write(self, data: bytes) -> str:
         """Keep a picture; durable on return. Returns its name. Raises OSError, and leaves nothing behind then."""
         name = name_of(data)
-        path = self.path(name)
+        path = path_in(self._folder, name)
         if path.is_file() and path.stat().st_size == len(data):
             return name
         if not path.parent.is_dir():
@@ -85,7 +92,7 @@ class Images:
 
     def remove(self, name: str) -> None:
         """Delete a picture; one that is gone already is not missed. Raises OSError."""
-        self.path(name).unlink(missing_ok=True)
+        path_in(self._folder, name).unlink(missing_ok=True)
 
     def sweep(self, known: Collection[str]) -> int:
         """Delete our files that no row names; returns how many. Raises OSError."""

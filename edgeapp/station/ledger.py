@@ -24,8 +24,8 @@ from edgeapp import __version__
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, ConfigError, Verdict
 from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Picture, says
-from edgeapp.station.images import Images, Policy, wanted
-from edgeapp.station.store import Store
+from edgeapp.station.images import Images, Policy, size_on_disk, wanted
+from edgeapp.station.store import LOG_BYTES, Store
 
 WAITING_MAX: Final = 8_192  # about 10 MB of verdicts: over four minutes of 30 parts a second with no disk
 PICTURES_MAX: Final = 32  # a frame can be 6 MB; a verdict beyond goes in without its picture and says so
@@ -34,8 +34,8 @@ RETRY_S: Final = 1.0  # between two tries on a disk that refuses
 CLOSE_TRIES: Final = 3  # what a disk still refuses at the end is told as lost to whoever waits for it
 ANCHOR_IDLE_S: Final = 1.0  # rows are anchored so long after the last anchor when nobody waits,
 ANCHOR_BUSY_S: Final = 10.0  # and so long after it in any case
-LOG_IDLE_BYTES: Final = 1 << 22  # the log is moved into the database from here on when nobody waits,
-LOG_BUSY_BYTES: Final = 1 << 25  # and from here on in any case
+LOG_IDLE_BYTES: Final = LOG_BYTES * 3 // 4  # the log is moved into the database from here on when nobody waits,
+LOG_BUSY_BYTES: Final = LOG_BYTES * 8  # and from here on in any case
 CLOCK_STEP_NS: Final = 500 * MS  # the wall clock and the monotonic one part so far from one row to the next: a step
 SLACK_BYTES: Final = 1 << 20  # room that is made beyond what one picture needs, so that not every picture makes room
 
@@ -136,7 +136,9 @@ class Ledger:
                 self._waiting.append(_Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture))
                 self._ready.notify()
         if full or ended:
-            why = f"{WAITING_MAX} verdicts wait for the disk ({self.trouble or 'it is slow'})" if full else "it is closed"
+            why = (
+                f"{WAITING_MAX} verdicts wait for the disk ({self.trouble or 'it is slow'})" if full else "it is closed"
+            )
             done.set_exception(BackendError(f"the ledger did not take a verdict: {why}"))
             done.exception()  # it is counted; whoever waits gets it all the same
         return done
@@ -230,22 +232,23 @@ class Ledger:
         """Write the picture, durably, and name it in the row; or say in the row why there is none."""
         if not (picture := one.picture):
             return
-        one.picture, lost, data = None, "", b""
+        one.picture, lost, data, size = None, "", b"", 0
         try:
             data = picture()
-        except Exception as error:  # an encoder's failure must not cost the verdict
+            size = size_on_disk(data)
+        except Exception as error:  # noqa: BLE001 # an encoder's failure must not cost the verdict
             lost = f"it could not be encoded: {error}"
-        if not lost and len(data) > self._policy.quota_bytes:
+        if not lost and size > self._policy.quota_bytes:
             lost = "it is larger than the quota"
         if not lost:
             try:
-                self._make_room(len(data), one.entry)
+                self._make_room(size, one.entry)
                 one.image = self._images.write(data)
-                self._used_bytes += len(data)
+                self._used_bytes += size
             except (OSError, sqlite3.Error) as error:
                 lost = f"the disk refused it: {error}"
         self.pictures_lost += bool(lost)
-        image = {"image": one.image, "image_bytes": len(data) if one.image else 0, "image_lost": lost}
+        image = {"image": one.image, "image_bytes": size if one.image else 0, "image_lost": lost}
         one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **image})
 
     def _make_room(self, size: int, at: Entry) -> None:

@@ -26,6 +26,14 @@ ANCHOR: Final = "anchor.json"
 
 _APPLICATION_ID: Final = 0x6C656467  # `ledg`
 _VERSION: Final = 1
+LOG_BYTES: Final = 1 << 22
+"""The log is written full with zeros at every start. What is overwritten needs no new blocks, so a commit's fsync has no
+metadata of the file system to wait for. SQLite ends a log at the first frame whose checksum is wrong; zeros are none."""
+
+_COMMIT_PAGES: Final = (
+    8  # of 4 kB that a commit writes at most, whatever its rows: the right edges of table and indexes
+)
+_ROW_PAGES: Final = 2  # and at most so many for each row: its serial number's place, and its share of new pages
 _TAIL_ROWS: Final = 1_000  # hashed again at every start: milliseconds; all rows are `verify`'s work
 
 _SCHEMA: Final = """
@@ -80,7 +88,9 @@ class Store:
             self._lock.close()
             raise ConfigError(f"another process writes the ledger {folder}: stop it, or give another folder") from error
         except OSError as error:
-            raise ConfigError(f"cannot write the ledger {folder}: {error.strerror}; mend the folder's rights") from error
+            raise ConfigError(
+                f"cannot write the ledger {folder}: {error.strerror}; mend the folder's rights"
+            ) from error
         self._database: sqlite3.Connection | None = None
         try:
             self._open(time.time_ns() if utc_ns is None else utc_ns)
@@ -91,7 +101,9 @@ class Store:
             ) from error
         except OSError as error:
             self.close()
-            raise ConfigError(f"cannot open the ledger {folder}: {error.strerror}; make room or mend its rights") from error
+            raise ConfigError(
+                f"cannot open the ledger {folder}: {error.strerror}; make room or mend its rights"
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -123,6 +135,17 @@ class Store:
         if self._one("PRAGMA application_id") != _APPLICATION_ID or self._one("PRAGMA user_version") != _VERSION:
             raise ConfigError(f"{path} is not a ledger of this version: give another folder")
         self.head = self._tail(found)
+        self._log_pages = 0
+        self._fill_log()
+
+    def _fill_log(self) -> None:
+        """Give the log its blocks. SQLite made the file when it read, and knows its end by what it wrote, not by its length."""
+        with (self.folder / f"{DATABASE}-wal").open("r+b") as log:
+            missing = LOG_BYTES - log.seek(0, os.SEEK_END)
+            if missing > 0:
+                log.write(bytes(missing))
+                log.flush()
+                os.fsync(log.fileno())
 
     def _create(self) -> None:
         """All of it or nothing, however the power goes."""
@@ -138,11 +161,13 @@ class Store:
         rows = self._one("SELECT coalesce(max(seq), 0) FROM entries")
         if rows < found.rows:
             raise ConfigError(wrong % f"it has {rows} rows and its anchor counts {found.rows}")
-        if found.rows and bytes.fromhex(found.head) != self._one(f"SELECT hash FROM entries WHERE seq = {found.rows}"):
+        if found.rows and bytes.fromhex(found.head) != self._one("SELECT hash FROM entries WHERE seq = ?", found.rows):
             raise ConfigError(wrong % f"row {found.rows} is not the one in its anchor")
         first = max(0, rows - _TAIL_ROWS)
-        head = Head(first, self._one(f"SELECT hash FROM entries WHERE seq = {first}") or b"" if first else Head().hash)
-        for seq, body, hashed in self._sql.execute("SELECT seq, body, hash FROM entries WHERE seq > ? ORDER BY seq", (first,)):
+        head = Head(first, self._one("SELECT hash FROM entries WHERE seq = ?", first) or b"") if first else Head()
+        for seq, body, hashed in self._sql.execute(
+            "SELECT seq, body, hash FROM entries WHERE seq > ? ORDER BY seq", (first,)
+        ):
             head = follow(head, body.encode())
             if (seq, hashed) != (head.rows, head.hash):
                 raise ConfigError(wrong % f"row {head.rows} does not follow the one before it")
@@ -169,13 +194,14 @@ class Store:
                 self._sql.execute("ROLLBACK")
             raise
         self.head = head
+        self._log_pages += _COMMIT_PAGES + _ROW_PAGES * len(rows)
         return heads
 
     def last_clocks(self) -> tuple[int, int] | None:
         """UTC and monotonic time of the last row."""
         if not self.head.rows:
             return None
-        body = decode(self._one(f"SELECT body FROM entries WHERE seq = {self.head.rows}").encode())
+        body = decode(self._one("SELECT body FROM entries WHERE seq = ?", self.head.rows).encode())
         return body["utc_ns"], body["mono_ns"]
 
     def images_bytes(self) -> int:
@@ -205,13 +231,11 @@ class Store:
     def checkpoint(self) -> None:
         """Move the log's rows into the database, so that the log begins anew. Raises sqlite3.Error."""
         self._sql.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        self._log_pages = 0
 
     def log_bytes(self) -> int:
-        """How long the write-ahead log is."""
-        try:
-            return os.stat(self.folder / f"{DATABASE}-wal").st_size
-        except FileNotFoundError:
-            return 0
+        """How much of the log is in use, at most."""
+        return self._log_pages * 4_096
 
     def close(self) -> None:
         """Close the file and let others write it. Idempotent."""
@@ -225,8 +249,8 @@ class Store:
         assert self._database, "the ledger is closed"
         return self._database
 
-    def _one(self, query: str) -> Any:
-        row = self._sql.execute(query).fetchone()
+    def _one(self, query: str, *values: Any) -> Any:
+        row = self._sql.execute(query, values).fetchone()
         return row[0] if row else None
 
 
