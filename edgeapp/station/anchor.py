@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from edgeapp.core.events import ConfigError
-from edgeapp.station.evidence import Head
+from edgeapp.station.evidence import GENESIS, Head
 
 KEY_BYTES_MIN = 16
 """A shorter key can be guessed."""
@@ -72,13 +72,17 @@ def read_key(path: Path) -> bytes:
 def read(path: Path) -> Anchor | None:
     """The anchor, or None if there is no file. Raises ConfigError if it cannot be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Anchor)
+        anchor = msgspec.json.decode(path.read_bytes(), type=Anchor)
+        whole = anchor.rows >= 0 and len(bytes.fromhex(anchor.head)) == len(GENESIS)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise ConfigError(f"cannot read the ledger's anchor {path}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise ConfigError(f"the ledger's anchor {path} is not one ({error}): somebody changed it") from error
+    if not whole:
+        raise ConfigError(f"the ledger's anchor {path} names no row and hash: somebody changed it")
+    return anchor
 
 
 def write(path: Path, anchor: Anchor) -> None:

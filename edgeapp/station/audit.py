@@ -108,6 +108,7 @@ def verify(
         database.execute("BEGIN")
         derived.create(database, "temp")
         _rows(database, found, anchor, marks, progress)
+        _end(found, anchor, marks, key)
         _tables(database, found)
         for (line,) in database.execute("PRAGMA integrity_check"):
             if line != b"ok":
@@ -116,7 +117,6 @@ def verify(
         found.first_bad = found.first_bad or found.head.rows + 1
         found.say(f"row {found.head.rows + 1} or one after it cannot be read: {error}")
     else:
-        _end(found, anchor, marks, key)
         if images:
             _pictures(database, folder, found)
     finally:

@@ -24,6 +24,11 @@ COLUMNS: tuple[str, ...] = (
 """Of the view `verdicts`; `causes`, `boxes` and `sizes_mm` are JSON."""
 
 
+_BY = (  # said of the table itself: SQLite takes no partial index for a view's column
+    "seq IN (SELECT seq FROM entries WHERE json_extract(body, '$.{name}') = ? AND json_extract(body, '$.{name}') != '')"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A stretch of whole minutes."""
@@ -103,8 +108,8 @@ def verdicts(
     where, values = ["1"], list[Any]()
     for condition, value in [
         ("seq IN (SELECT seq FROM causes WHERE cause = ?)", cause),
-        ("serial = ? AND serial != ''", serial),
-        ("lot = ? AND lot != ''", lot),
+        (_BY.format(name="serial"), serial),
+        (_BY.format(name="lot"), lot),
         ("outcome = ?", outcome),
         ("seq = ?", seq),
     ]:
