@@ -496,6 +496,7 @@ async def test_a_judgement_names_a_row_that_is_there(tmp_path: Path) -> None:
 # ---- pictures
 
 
+@settings(deadline=None)
 @given(share=st.floats(0, 1), seed=st.integers(0, 9), n=st.integers(1, 10**6))
 def test_all_but_passes_are_kept_and_of_passes_more_with_a_larger_share(share: float, seed: int, n: int) -> None:
     kept = wanted(Policy(share, seed=seed), evidence(n).verdict)
@@ -621,6 +622,7 @@ def test_counts_by_minute_agree_with_the_rows(tmp_path: Path) -> None:
                 assert all(began_ns % (minutes * MINUTE_NS) == 0 for began_ns, _ in by)
 
 
+@settings(deadline=None)
 @given(first=st.integers(0, 5_000), length=st.integers(0, 5_000))
 def test_a_window_is_covered_once_by_few_spans(first: int, length: int) -> None:
     found = cover(first, first + length)

@@ -94,7 +94,7 @@ def _lentz(above: Iterator[float], below: Callable[[int], float]) -> float:
 def _solve(cdf: Callable[[float], float], share: float, low: float, high: float) -> float:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        if middle in {low, high}:
+        if high - low <= 1e-14 * high:
             break
         low, high = (middle, high) if cdf(middle) < share else (low, middle)
     return (low + high) / 2

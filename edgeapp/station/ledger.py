@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from edgeapp import __version__
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, ConfigError, Verdict
 from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Picture, says
@@ -318,12 +317,13 @@ async def open_ledger(
     policy: Policy = Policy(),
     key: bytes = b"",
     station: str = "",
+    version: str = "",
     alarm: Callable[[str], None] = lambda _: None,
     utc_ns: Callable[[], int] = time.time_ns,
 ) -> AsyncIterator[Ledger]:
     """Open or create the ledger in `folder`, recovered and checked, and begin to write.
 
-    `key` signs the anchor; `station` stands in the row that opens a session. `alarm` is called on the loop with one sentence.
+    `key` signs the anchor; `station` and `version` (of the application) stand in the row that opens a session. `alarm` is called on the loop with one sentence.
     Leaving writes what waits. Raises ConfigError as `Store` does.
     """
     mono_ns = now_ns()
@@ -335,7 +335,7 @@ async def open_ledger(
             images = Images(folder / "images")
             swept = images.sweep(store.images())
             fields: dict[str, Any] = {
-                "ledger": store.name, "station": station, "version": __version__, "anchored_rows": store.anchor.rows,
+                "ledger": store.name, "station": station, "version": version, "anchored_rows": store.anchor.rows,
                 "pass_share": policy.pass_share, "quota_bytes": policy.quota_bytes, "seed": policy.seed,
                 "strays_swept": swept, "clock_back_ns": max(0, last[0] - utc_ns()) if last else 0,
             }  # fmt: skip

@@ -23,7 +23,8 @@ from edgeapp.station.queries import judgements
 from edgeapp.station.strata import Stratum, allocate, choose
 
 VAL_SHARE: Final = 0.2
-"""Of the training pictures, by their own hash: a picture never moves from one side to the other between two exports."""
+"""Of the training pictures, by their own hash: a picture never moves from one side to the other between two exports,
+unless a side would be empty."""
 
 
 @dataclass(frozen=True, slots=True)
