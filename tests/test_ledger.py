@@ -124,7 +124,8 @@ def test_whatever_is_written_in_whatever_batches_verifies(
 
 
 def test_numpy_numbers_and_half_characters_are_written_as_what_they_are() -> None:
-    box = Box(*np.float32([1, 2, 3, 4]), "dent", np.float64(0.5))
+    left, top, right, bottom = (np.float32(each) for each in (1, 2, 3, 4))
+    box = Box(left, top, right, bottom, "dent", np.float64(0.5))  # type: ignore[arg-type] # as a detector may give them
     verdict = Verdict(Outcome.FAIL, "\ud83d broken", "belt", int(np.int64(3)), 1, 2, 3, (box,))
     body = json.loads(
         encode(Entry("verdict", 1, 2, says(Evidence(verdict, sizes_mm={"b": 2.0, "a": float("nan")}))), 9)
@@ -491,6 +492,21 @@ async def test_a_judgement_names_a_row_that_is_there(tmp_path: Path) -> None:
         assert (judged.of, judged.verdict, judged.judgement, judged.sampled) == (receipt.seq, "FAIL", "PASS", True)
         found = queries.reinspected(database)
     assert (found.fails, found.fails_seen, found.fails_good, found.passes) == (1, 1, 1, 0)
+
+
+@pytest.mark.real_time
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_verdict_that_no_ledger_can_hold_ends_it_aloud_and_nobody_waits_forever(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with open_ledger(tmp_path, alarm=told.append) as ledger:
+        await ledger.record(evidence(1))
+        with pytest.raises(BackendError, match="NOT NULL constraint failed"):
+            await ledger.record(evidence(2, part_type=None))
+        with pytest.raises(BackendError, match="it is closed"):
+            await ledger.record(evidence(3))
+        assert ledger.trouble.startswith("its thread ended")
+    assert told[0].startswith("the ledger's thread ended: IntegrityError")
+    assert verify(tmp_path).verdicts == 1
 
 
 # ---- pictures

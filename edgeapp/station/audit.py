@@ -88,7 +88,7 @@ def verify(
     images: bool = False,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Audit:
-    """Read the whole ledger in `folder`, beside a running station too, from one snapshot.
+    """Read the whole ledger in `folder`, beside a running station too, from one snapshot: meanwhile its log only grows.
 
     `heads` were noted elsewhere. `images` reads every kept picture as well. `progress` gets rows read and rows in all.
     Raises ConfigError if there is no ledger.

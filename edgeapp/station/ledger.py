@@ -155,7 +155,7 @@ class Ledger:
             self._anchor()
         except Exception as bug:  # whoever waits must not wait forever
             with self._ready:
-                self._closing = True
+                self._closing, self.trouble = True, f"its thread ended: {bug}"
                 group = group + self._waiting
                 self._waiting = []
             self._tell(f"the ledger's thread ended: {type(bug).__name__}: {bug}")
@@ -182,6 +182,8 @@ class Ledger:
             entries, clocks, refused = self._entries(group)
             try:
                 heads = self._store.append(entries)
+            except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
+                raise  # no disk's fault: to try again would hold up every verdict behind it
             except sqlite3.Error as error:
                 tries = tries + 1 if self._closing else 0
                 if tries >= CLOSE_TRIES:
