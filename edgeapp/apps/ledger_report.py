@@ -271,6 +271,5 @@ def _percent(value: float) -> str:
 
 
 def _share(found: spc.Share) -> str:
-    if found.value != found.value:  # nothing was counted
-        return "not known"
-    return f"{_percent(found.value)} [{_percent(found.low)}, {_percent(found.high)}]"
+    value = "not known" if found.value != found.value else _percent(found.value)  # nan: nothing was counted
+    return f"{value} [{_percent(found.low)}, {_percent(found.high)}]"
