@@ -427,20 +427,25 @@ async def test_a_cancelled_wait_does_not_take_the_verdict_back(tmp_path: Path) -
 
 @pytest.mark.real_time
 async def test_a_full_list_refuses_counts_and_says_so_in_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "WAITING_MAX", 10)
-    async with open_ledger(tmp_path) as ledger:
-        waiting = [ledger.submit(evidence(n)) for n in range(1_000)]  # no pass of the loop between them
-        answers = await asyncio.gather(*waiting, return_exceptions=True)
-        await ledger.record(evidence(1_000))
-    refused = sum(isinstance(each, BackendError) for each in answers)
-    assert refused == ledger.refused > 0
-    found = verify(tmp_path)
-    assert found.ok
-    assert found.verdicts == 1_001 - refused
+    clock_ns = [START_NS]
+    async with open_ledger(tmp_path, utc_ns=lambda: clock_ns[0]) as ledger:
+        with monkeypatch.context() as full:
+            full.setattr(ledger_module, "WAITING_MAX", 0)
+            for n in range(7):
+                clock_ns[0] += 1_000
+                with pytest.raises(BackendError, match="0 verdicts wait for the disk"):
+                    await ledger.record(evidence(n))
+        clock_ns[0] += 1_000
+        await ledger.record(evidence(7))
+        assert ledger.refused == 7
     with closing(open_reading(tmp_path)) as database:
-        query = "SELECT sum(json_extract(body, '$.verdicts')) FROM entries WHERE json_extract(body, '$.kind') = 'unrecorded'"
-        assert database.execute(query).fetchone() == (refused,)
-    assert any("were refused while the disk was full" in each for each in found.notes)
+        query = "SELECT body FROM entries WHERE json_extract(body, '$.kind') = 'unrecorded'"
+        ((body,),) = database.execute(query).fetchall()
+    says = json.loads(body)
+    assert (says["verdicts"], says["from_utc_ns"], says["to_utc_ns"]) == (7, START_NS + 1_000, START_NS + 7_000)
+    found = verify(tmp_path)
+    assert (found.ok, found.verdicts) == (True, 1)
+    assert any("7 verdicts were refused" in each for each in found.notes)
 
 
 @pytest.mark.real_time
@@ -574,12 +579,17 @@ async def test_a_picture_that_cannot_be_kept_costs_no_verdict_and_its_row_says_w
 
 
 @pytest.mark.real_time
-async def test_pictures_that_wait_are_bounded(tmp_path: Path) -> None:
+async def test_a_picture_too_many_is_left_out_and_its_row_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_ledger(tmp_path) as ledger:
-        waiting = [ledger.submit(evidence(n, Outcome.FAIL), lambda n=n: b"%d" % n) for n in range(100)]  # type: ignore[misc]
-        kept = [each.image for each in await asyncio.gather(*waiting) if each.image]
-        assert len(kept) + ledger.pictures_lost == 100
-        assert ledger.pictures_lost >= 30
+        with monkeypatch.context() as full:
+            full.setattr(ledger_module, "PICTURES_MAX", 0)
+            assert (await ledger.record(evidence(1, Outcome.FAIL), lambda: b"1")).image == ""
+        assert (await ledger.record(evidence(2, Outcome.FAIL), lambda: b"2")).image == name_of(b"2")
+        assert ledger.pictures_lost == 1
+    with closing(open_reading(tmp_path)) as database:
+        assert list(database.execute("SELECT image_lost FROM verdicts")) == [("0 pictures were waiting",), ("",)]
 
 
 def test_strays_are_swept_and_strangers_stay(tmp_path: Path) -> None:

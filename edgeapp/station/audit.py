@@ -182,7 +182,7 @@ def _entry(found: Audit, seq: int, body: bytes, anchor: anchors.Anchor | None, b
     elif kind == "opened" and says["clock_back_ns"]:
         found.note(f"row {seq}: the clock was {says['clock_back_ns'] / 1e9:.3f} s behind the last row at this start")
     elif kind == "unrecorded":
-        found.note(f"row {seq}: {says['verdicts']} verdicts were refused while the disk was full")
+        found.note(f"row {seq}: {says['verdicts']} verdicts were refused because too many waited for the disk")
     bodies.append(says)
 
 
