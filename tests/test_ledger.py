@@ -595,8 +595,7 @@ async def test_a_picture_too_many_is_left_out_and_its_row_says_so(
 def test_strays_are_swept_and_strangers_stay(tmp_path: Path) -> None:
     images = Images(tmp_path)
     kept, stray = images.write(b"kept"), images.write(b"stray")
-    begun = path_in(tmp_path, name_of(b"begun")).with_suffix(".part")
-    begun.parent.mkdir(exist_ok=True)
+    begun = path_in(tmp_path, name_of(b"begun"))
     begun.write_bytes(b"beg")
     stranger = begun.parent / "notes.jpg"
     stranger.write_text("not ours")
@@ -703,7 +702,7 @@ def test_killed_at_any_moment_nothing_acknowledged_is_lost(tmp_path: Path, kills
         assert answer["status"] == -9
         lines = [line.split() for line in answer["acks"]]
         acknowledged += [(int(seq), digest, image) for seq, digest, image in lines]
-        if n % 8 == 7 or n == kills - 1:
+        if n % max(8, kills // 10) == 7 or n == kills - 1:  # the ledger grows, and verifying reads all of it
             found: Audit = verify(tmp_path, images=True)
             assert found.wrong == []
             with closing(open_reading(tmp_path)) as database:

@@ -28,6 +28,7 @@ _DAYS: Final = 4  # that both ledgers cover: the larger one has 100 times the pa
 _HOUR_NS: Final = 3_600_000_000_000
 _AFTER_NS: Final = 37 * derived.MINUTE_NS  # one hour that is asked about begins so long before the other: at any minute
 _BATCH: Final = 20_000
+_PICTURE_BYTES: Final = 40_000  # a JPEG of 640 px
 _ROW_BYTES: Final = 1_100  # of disk for each row, with indexes; measured, rounded up
 
 
@@ -41,7 +42,7 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> int:
                 raise ConfigError(f"{many} rows need {2 * many * _ROW_BYTES / 1e9:.0f} GB: give another --folder")
             place, figures = Path(name), dict[str, Any]()
             steps: list[Callable[[bool], list[Bar] | str]] = [
-                _step("a lone verdict beside a bare fsync", partial(_lone, place / "lone")),
+                _step("a lone verdict beside a bare fsync", partial(_lone, place / "lone", figures)),
                 _step("group commit beside one fsync a verdict", partial(_group, place / "group")),
                 _step(f"an hour's Pareto over {few} and {many} rows", partial(_pareto, place, few, many, figures)),
             ]
@@ -98,11 +99,11 @@ def _took_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def _lone(place: Path, quick: bool) -> list[Bar]:
+def _lone(place: Path, figures: dict[str, Any], quick: bool) -> list[Bar]:
     pairs = 300 if quick else 2_000
 
     async def measure() -> tuple[list[float], list[float], list[float]]:
-        appended, over, lone = [], [], []
+        appended, over, lone, pictured = [], [], [], []
         async with open_ledger(place) as ledger:
             bare = _Bare(place / "appended", over=False), _Bare(place / "over", over=True)
             for n in range(1, pairs + 1):  # each with its neighbours in time, in the same folder
@@ -111,8 +112,15 @@ def _lone(place: Path, quick: bool) -> list[Bar]:
                 start = time.perf_counter_ns()
                 await ledger.record(_evidence(n))
                 lone.append((time.perf_counter_ns() - start) / 1e6)
+            for n in range(pairs // 10):  # no bar: its picture is made durable first, by three fsyncs more
+                picture = os.urandom(_PICTURE_BYTES)
+                bare_ms = _took_ms(bare[0])
+                start = time.perf_counter_ns()
+                await ledger.record(_evidence(25 * n), lambda picture=picture: picture)  # type: ignore[misc]
+                pictured.append((time.perf_counter_ns() - start) / 1e6 / bare_ms)
             for each in bare:
                 each.close()
+        figures["lone_reject_with_picture_to_bare_fsync"] = round(statistics.median(pictured), 2)
         return appended, over, lone
 
     appended, over, lone = asyncio.run(measure())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from edgeapp.station.anchor import sync_folder
 
 SUFFIX: Final = ".jpg"
 _BLOCK_BYTES: Final = 4_096  # of the usual file systems
-_NAME_LENGTH: Final = 64 + len(SUFFIX)
+_NAME: Final = re.compile(rf"[0-9a-f]{{64}}{re.escape(SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class Images:
         """Raises OSError if the folder cannot be made."""
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        for number in range(256):
+            (folder / f"{number:02x}").mkdir(exist_ok=True)
+        sync_folder(folder)
 
     def write(self, data: bytes) -> str:
         """Keep a picture; durable on return. Returns its name. Raises OSError, and leaves nothing behind then."""
@@ -74,19 +78,16 @@ class Images:
         path = path_in(self._folder, name)
         if path.is_file() and path.stat().st_size == len(data):
             return name
-        if not path.parent.is_dir():
-            path.parent.mkdir(exist_ok=True)
-            sync_folder(self._folder)
-        new = path.with_suffix(".part")
         try:
-            with new.open("wb") as stream:
+            # Under its own name at once: until its row is there it is a stray, whole or not, and strays are swept. Renaming
+            # would cost one more commit of the file system's journal.
+            with path.open("wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            new.replace(path)
             sync_folder(path.parent)
         except OSError:
-            new.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
         return name
 
@@ -103,11 +104,10 @@ class Images:
 
     def _files(self) -> Iterator[Path]:
         """What looks like a picture of ours, whole or begun; anything else somebody put there stays."""
-        for folder in self._folder.iterdir():
-            if folder.is_dir() and len(folder.name) == 2:
-                for path in folder.iterdir():
-                    if len(path.stem) + len(SUFFIX) == _NAME_LENGTH and path.suffix in {SUFFIX, ".part"}:
-                        yield path
+        for number in range(256):
+            for path in (self._folder / f"{number:02x}").iterdir():
+                if _NAME.fullmatch(path.name):
+                    yield path
 
 
 def wrong_with(path: Path) -> str:
