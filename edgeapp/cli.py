@@ -246,7 +246,7 @@ def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again:
 
 @cli.group()
 def ledger() -> None:
-    """The evidence ledger of a quality-control station: FOLDER is where it lies. All but verify take its word for its rows."""
+    """The evidence ledger of a quality-control station: FOLDER is where it lies. Only verify checks the rows; the others believe them."""
 
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
