@@ -34,7 +34,7 @@ _ROW_BYTES: Final = 1_100  # of disk for each row, with indexes; measured, round
 
 def bench_ledger(*, quick: bool, folder: Path | None) -> int:
     """Measure; 1 if a bar is missed. Everything it writes is gone at the end. Raises ConfigError if there is no room."""
-    few, many = 100_000, 400_000 if quick else 10_000_000
+    few, many = (30_000, 300_000) if quick else (100_000, 10_000_000)
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix="edgeapp-bench-ledger-") as name:
             room = os.statvfs(name)
