@@ -159,6 +159,20 @@ def bench_echo(*, quick: bool) -> None:
     sys.exit(measure(quick=quick))
 
 
+@bench.command("ledger")
+@click.option(
+    "--quick", is_flag=True, help="End within 50 seconds: 300,000 rows beside 30,000, not 10,000,000 beside 100,000."
+)
+@click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="On this disk; that of the temporary files."
+)
+def bench_ledger(*, quick: bool, folder: Path | None) -> None:
+    """The evidence ledger beside a bare fsync of this disk, and an hour's Pareto over few and many rows."""
+    from edgeapp.bench.ledger import bench_ledger as measure
+
+    sys.exit(measure(quick=quick, folder=folder))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")
@@ -230,6 +244,115 @@ def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again:
     from edgeapp.calibrate import calibrate as measure
 
     sys.exit(0 if _until_stopped(measure(settings.load(config), stages, runs, again=again)) else 1)
+
+
+@cli.group()
+def ledger() -> None:
+    """The evidence ledger of a quality-control station: FOLDER is where it lies. Only verify checks the rows; the others believe them."""
+
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+_FROM = click.option("--from", "start", default="", help="ISO 8601, UTC where no zone is given.")
+_TO = click.option("--to", "end", default="", help="Before this time.")
+_HOURS = click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="The last so many hours instead.")
+
+
+@ledger.command("verify")
+@_FOLDER
+@click.option("--head", "heads", multiple=True, help="ROWS:HASH as noted elsewhere; repeatable.")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="The file with the key of the anchor.")
+@click.option("--images", is_flag=True, help="Read every kept picture too.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def ledger_verify(folder: Path, heads: tuple[str, ...], key: Path | None, *, images: bool, as_json: bool) -> None:
+    """Read every row and name the first that was edited, is missing, out of order or cut off; exits 1 then.
+
+    Only a head noted elsewhere (the last line of an earlier verify) proves that database and anchor were not both put
+    back or rewritten.
+    """
+    from edgeapp.apps.ledger_report import report_verify
+
+    sys.exit(report_verify(folder, heads, key, images=images, as_json=as_json))
+
+
+@ledger.command("show")
+@_FOLDER
+@click.argument("row", required=False, type=click.IntRange(1))
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1), help="At most so many, newest first.")
+@click.option("--cause", default="", help="A defect, or why a part was not inspected.")
+@click.option("--serial", default="")
+@click.option("--lot", default="")
+@click.option("--outcome", default="", type=click.Choice(["", "PASS", "FAIL", "NOT_INSPECTED"]))
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a verdict.")
+def ledger_show(
+    folder: Path, row: int | None, last: int, cause: str, serial: str, lot: str, outcome: str, *, as_json: bool
+) -> None:
+    """Print the newest verdicts, those of a cause, a serial number or a lot, or one whole ROW."""
+    from edgeapp.apps.ledger_report import report_show
+
+    sys.exit(
+        report_show(folder, seq=row, last=last, as_json=as_json, cause=cause, serial=serial, lot=lot, outcome=outcome)
+    )
+
+
+@ledger.command("stats")
+@_FOLDER
+@_FROM
+@_TO
+@_HOURS
+@click.option(
+    "--every", default=60, show_default=True, type=click.IntRange(1), help="Minutes of a point of the p-chart."
+)
+@click.option("--size", "sizes", multiple=True, help="NAME:LOWER:UPPER in mm, for its capability; repeatable.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Draw the charts into this folder.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def ledger_stats(
+    folder: Path, start: str, end: str, hours: float | None, every: int, sizes: tuple[str, ...], out: Path | None, *,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Yield, p-chart with alarms, Pareto, Cp and Cpk, and the false rejects that re-inspection shows; whole minutes."""
+    from edgeapp.apps.ledger_report import parse_size, parse_window, report_stats
+
+    window, limits = parse_window(start, end, hours), [parse_size(each) for each in sizes]
+    sys.exit(report_stats(folder, window, every_min=every, sizes=limits, out=out, as_json=as_json))
+
+
+@ledger.command("export")
+@_FOLDER
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_FROM
+@_TO
+@_HOURS
+def ledger_export(folder: Path, file: Path, start: str, end: str, hours: float | None) -> None:
+    """Write the verdicts to FILE, .csv or .parquet, oldest first; memory stays small however many there are."""
+    from edgeapp.apps.ledger_report import parse_window, report_export
+
+    sys.exit(report_export(folder, file, parse_window(start, end, hours)))
+
+
+@ledger.command("relabel")
+@_FOLDER
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--training", required=True, type=click.IntRange(1), help="Pictures that people judged otherwise.")
+@click.option("--calibration", required=True, type=click.IntRange(1), help="Pictures of normal production.")
+@click.option("--floor", default=2, show_default=True, type=click.IntRange(0), help="Least of each stratum.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--never",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Hashes of golden pictures; repeatable.",
+)
+def ledger_relabel(
+    folder: Path, out: Path, training: int, calibration: int, floor: int, seed: int, never: tuple[Path, ...]
+) -> None:
+    """Draw the next training and calibration set into OUT, by light, density and part type, rare ones kept.
+
+    OUT/training is for scripts/train_qc.py, OUT/calibration for scripts/quantize_qc.py.
+    """
+    from edgeapp.apps.ledger_report import read_never, report_relabel
+    from edgeapp.station.relabel import Wish
+
+    sys.exit(report_relabel(folder, out, Wish(training, calibration, floor, seed, read_never(never))))
 
 
 @cli.group()

@@ -30,7 +30,8 @@ MAY_IMPORT = {
     },
     "devices": {"core.events", "core.clock", "core.lane", "core.stream", "core.record", "devices"},
     "models": {"core.events", "models"},
-    "observe": {"core", "observe"},
+    "observe": {"core", "observe", "station.statistics"},
+    "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
     "config.py": {"core"},
 }
@@ -43,7 +44,7 @@ WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 # Too heavy for the top of any file: `edgeapp --help` must be instant.
 ONLY_INSIDE_FUNCTIONS = {
     "aiomqtt", "asyncua", "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "gpiod",
-    "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pymodbus", "sounddevice",
+    "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pyarrow", "pymodbus", "sounddevice",
     "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
     "tritonclient",
 }  # fmt: skip
