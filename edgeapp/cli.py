@@ -109,16 +109,29 @@ def bench_core(*, quick: bool) -> None:
     help="Only this one; repeatable. The first is judged by the bars.",
 )
 @click.option("--turns", type=click.IntRange(1, 5_000), help="Of the first preset; 220, or 8 if quick.")
+@click.option(
+    "--sound-card",
+    type=click.Choice(["pulseaudio", "pipewire"]),
+    help="On real PortAudio streams instead: a private server with a null sink, timed by a recording; 10 turns.",
+)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out/voice"), show_default=True)
-def bench_voice(*, quick: bool, presets: tuple[str, ...], turns: int | None, seed: int, out: Path) -> None:
+def bench_voice(
+    *,
+    quick: bool,
+    presets: tuple[str, ...],
+    turns: int | None,
+    sound_card: Literal["pulseaudio", "pipewire"] | None,
+    seed: int,
+    out: Path,
+) -> None:
     """How soon the reply begins, endpoint and buffers included, at real-time pace; half an hour for all presets.
 
     Beside it: hit rate, cut-offs, false commits, missed endpoints, wasted work, and where the milliseconds went.
     """
     from edgeapp.bench.voice import bench_voice as measure
 
-    sys.exit(measure(quick=quick, presets=presets, turns=turns, seed=seed, out=out))
+    sys.exit(measure(quick=quick, presets=presets, turns=turns, seed=seed, out=out, sound_card=sound_card))
 
 
 @bench.command("grounding")

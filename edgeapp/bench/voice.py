@@ -17,6 +17,10 @@ from rich.table import Table
 
 from edgeapp import config as settings
 from edgeapp.bench.core import Bar, at_most, conditions, report
+from edgeapp.bench.null_card import Server
+from edgeapp.bench.voice_card import TURNS as CARD_TURNS
+from edgeapp.bench.voice_card import TURNS_MAX as CARD_TURNS_MAX
+from edgeapp.bench.voice_card import bench_sound_card
 from edgeapp.bench.voice_run import alone, converse
 from edgeapp.bench.voice_score import PARTS, Heard, Score, score
 from edgeapp.bench.voice_turns import spoken_turns
@@ -32,8 +36,23 @@ _QUICK_TURNS: Final = 8
 _SHOWN: Final = 24  # turns in the picture
 
 
-def bench_voice(*, quick: bool, presets: Sequence[str], turns: int | None, seed: int, out: Path) -> int:
-    """Hold the conversations, print what came of them, and judge the first preset; 1 if a bar is missed."""
+def bench_voice(
+    *,
+    quick: bool,
+    presets: Sequence[str],
+    turns: int | None,
+    seed: int,
+    out: Path,
+    sound_card: Server | None = None,
+) -> int:
+    """Hold the conversations, print what came of them, and judge the first preset; 1 if a bar is missed.
+
+    With a `sound_card` it is the first preset only, on real streams, and nothing is judged.
+    """
+    if sound_card is not None:
+        count = min(turns or CARD_TURNS, CARD_TURNS_MAX)
+        material = spoken_turns(count, paused_share=_PAUSED_SHARE, seed=seed)
+        return bench_sound_card(sound_card, _config((presets or PRESETS)[0]), material, seed=seed, out=out)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(conditions(quick=quick))
     out.mkdir(parents=True, exist_ok=True)

@@ -57,16 +57,16 @@ async def converse(
             for turn in turns:
                 begun_ns = now_ns()
                 said.append((turn, begun_ns, await audio.say(turn.samples, turn.last_voiced)))
-                await _answered(conversation, records, said[-1][2])
+                await answered(conversation, records, said[-1][2])
                 advance()
                 await asyncio.sleep(float(rng.uniform(0.3, 0.7)))
             audio.hang_up()
         if save is not None:
             audio.save(save)
-    return _heard(said, records)
+    return heard_of(said, records)
 
 
-async def _answered(conversation: Conversation, records: Sequence[AnyRecord], last_voiced_ns: int) -> None:
+async def answered(conversation: Conversation, records: Sequence[AnyRecord], last_voiced_ns: int) -> None:
     """Wait until a turn that was committed around its end is over."""
     for _ in range(round(_TURN_LIMIT_S / _LOOK_S)):
         done = any(isinstance(each, TurnRecord) and each.ended_ns > last_voiced_ns for each in records)
@@ -75,7 +75,7 @@ async def _answered(conversation: Conversation, records: Sequence[AnyRecord], la
         await asyncio.sleep(_LOOK_S)
 
 
-def _heard(said: Sequence[tuple[SpokenTurn, int, int]], records: Sequence[AnyRecord]) -> list[Heard]:
+def heard_of(said: Sequence[tuple[SpokenTurn, int, int]], records: Sequence[AnyRecord]) -> list[Heard]:
     """Which records belong to which turn: those committed from its first sample until the next one's."""
     turns = [each for each in records if isinstance(each, TurnRecord)]
     calls = [each for each in records if isinstance(each, Record)]

@@ -152,6 +152,11 @@ class Duplex:
         """Blocks that the microphone lost."""
         return int(getattr(self._ear, "dropped", 0))
 
+    @property
+    def xruns(self) -> int:
+        """How often the microphone's driver lost sound before we saw it."""
+        return int(getattr(self._ear, "xruns", 0))
+
     async def measure(self) -> Coupling:
         """Play a chirp and listen for it; what was measured is used from now on. Takes about 1.5 s.
 
