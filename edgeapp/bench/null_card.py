@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,7 +25,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeapp.core.events import SAMPLE_RATE_HZ, ConfigError
+from edgeapp.core.events import ConfigError
 from edgeapp.near_edge import guard
 
 Samples = NDArray[np.int16]
@@ -49,7 +49,7 @@ _PACKAGES: Final[dict[Server, tuple[str, ...]]] = {
 }  # fmt: skip
 _PROGRAMS: Final[dict[Server, tuple[str, ...]]] = {
     "pulseaudio": ("pulseaudio", "pactl", "pacat", "parec"),
-    "pipewire": ("pipewire", "pipewire-pulse", "wireplumber", "pw-metadata", "dbus-run-session", "pactl", "pacat", "parec"),
+    "pipewire": ("pipewire", "pipewire-pulse", "wireplumber", "pw-metadata", "dbus-daemon", "pactl", "pacat", "parec"),
 }  # fmt: skip
 _ALSA: Final = Path("/usr/share/alsa/alsa.conf")
 
@@ -137,11 +137,10 @@ class NullCard:
             return ""
         return said.decode(errors="replace") if process.returncode == 0 else ""
 
-    def _log(self) -> str:
-        """The last thing that the server said."""
-        with suppress(OSError):
-            return (self.folder / "server.log").read_text(errors="replace").strip().rpartition("\n")[2]
-        return "it said nothing"
+    def log(self) -> str:
+        """The last words of each of its processes."""
+        last = [path.read_text(errors="replace").strip().rpartition("\n")[2] for path in self.folder.glob("*.log")]
+        return "; ".join(filter(None, last)) or "it said nothing"
 
 
 @asynccontextmanager
@@ -159,7 +158,11 @@ async def null_card(server: Server) -> AsyncIterator[NullCard]:
     with tempfile.TemporaryDirectory(prefix="edgeapp-card-") as name:
         folder = Path(name)
         card = NullCard(folder, _environment(folder))
-        async with _guarded(_command(server, folder), card):
+        async with AsyncExitStack() as daemons:
+            for each in _daemons(server, folder):
+                await daemons.enter_async_context(_guarded(each.command, card))
+                if each.socket is not None:
+                    await _until(each.socket.exists, f"{each.command[0]} does not start", card)
             await _until_ready(server, card)
             noise = folder / "noise.raw"
             _noise().tofile(noise)
@@ -197,22 +200,34 @@ def _environment(folder: Path) -> dict[str, str]:
         **{f"XDG_{each}_HOME": str(folder / each.lower()) for each in ("CONFIG", "STATE", "CACHE", "DATA")},
         "PULSE_SERVER": f"unix:{runtime}/pulse/native",
         "PULSE_COOKIE": str(folder / "cookie"),
+        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={runtime}/bus",
     }
 
 
-def _command(server: Server, folder: Path) -> Sequence[str]:
+@dataclass(frozen=True)
+class _Daemon:
+    """One process of the server."""
+
+    command: Sequence[str]
+    socket: Path | None
+    """Where it listens when it is ready."""
+
+
+def _daemons(server: Server, folder: Path) -> Sequence[_Daemon]:
+    """What runs, in the order of its start."""
+    runtime = folder / "run"
+    native = runtime / "pulse" / "native"
     if server == "pulseaudio":
-        own = f"module-native-protocol-unix auth-anonymous=1 socket={folder}/run/pulse/native"
-        flags = (
-            "-n",
-            "--daemonize=no",
-            "--use-pid-file=no",
-            "--exit-idle-time=-1",
-            "--realtime=no",
-            "--log-level=error",
-        )
-        return ("pulseaudio", *flags, "--high-priority=no", "-L", own)
-    return ("dbus-run-session", "--", "sh", "-c", "pipewire & sleep 0.5; wireplumber & exec pipewire-pulse")
+        own = ("-L", f"module-native-protocol-unix auth-anonymous=1 socket={native}")
+        stay = ("--daemonize=no", "--use-pid-file=no", "--exit-idle-time=-1", "--log-level=error")
+        return (_Daemon(("pulseaudio", "-n", *stay, "--realtime=no", "--high-priority=no", *own), native),)
+    bus = ("dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address=unix:path={runtime}/bus")
+    return (
+        _Daemon(bus, runtime / "bus"),
+        _Daemon(("pipewire",), runtime / "pipewire-0"),
+        _Daemon(("wireplumber",), None),
+        _Daemon(("pipewire-pulse",), native),
+    )
 
 
 async def _until_ready(server: Server, card: NullCard) -> None:
@@ -266,7 +281,7 @@ async def _guarded(command: Sequence[str], card: NullCard) -> AsyncIterator[None
     spec: dict[str, Any] = {
         "command": list(command),
         "env": dict(card.environment),
-        "log": str(card.folder / "server.log"),
+        "log": str(card.folder / f"{command[0]}.log"),
         "shm_prefix": card.folder.name,  # they share memory by file descriptors, so none lies there
     }
     process = await asyncio.create_subprocess_exec(
@@ -291,11 +306,3 @@ async def _guarded(command: Sequence[str], card: NullCard) -> AsyncIterator[None
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-def at_card_rate(samples: Samples) -> Samples:
-    """int16 at 16 kHz -> at `RATE_HZ`, shape (n,)."""
-    import soxr
-
-    made: Samples = soxr.resample(samples, SAMPLE_RATE_HZ, RATE_HZ)
-    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import gcd
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 LIKE: Final = 0.9
 """A clip that is whole in a recording, with a room's noise around it, is more alike than this; one with a hole is not."""
 
-_FAINT: Final = 0.1  # of the clip's energy: less cannot be the clip, and must not be divided by
+_FAINT: Final = 0.01  # of the clip's energy: less cannot be the clip, and must not be divided by
 _LOUD: Final = 200  # -44 dBFS, as in voice/speaker.py
 _CAME_SHARE: Final = 0.95
 _LONGEST_MS: Final = 100.0  # a card whose buffers hold 20 ms has then been silent for most of it
@@ -36,6 +37,19 @@ class Place:
     def found(self) -> bool:
         """Is it the clip, whole?"""
         return self.likeness >= LIKE
+
+
+def at_rate(samples: NDArray[np.int16], from_hz: int, to_hz: int) -> NDArray[np.int16]:
+    """The same sound at another rate, shape (n,) -> (ceil(n * to / from),): band-limited, by FFT, with no delay.
+
+    It takes the sound for a ring, so both ends should be quiet.
+    """
+    grain = from_hz // gcd(from_hz, to_hz)
+    padded = np.pad(samples.astype(np.float64), (0, -len(samples) % grain))
+    size = len(padded) * to_hz // from_hz
+    made = np.fft.irfft(np.fft.rfft(padded), size) * (size / len(padded))
+    whole = -(-len(samples) * to_hz // from_hz)
+    return np.clip(np.rint(made[:whole]), -32768, 32767).astype(np.int16)
 
 
 def place_of(clip: NDArray[np.int16], recording: NDArray[np.int16]) -> Place:

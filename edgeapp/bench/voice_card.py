@@ -30,8 +30,8 @@ from edgeapp import config as settings
 from edgeapp.apps.kiosk import open_conversation, open_sound
 from edgeapp.apps.wiring import Parts
 from edgeapp.bench.core import conditions
-from edgeapp.bench.null_card import LIMIT_S, MICROPHONE, RATE_HZ, SPEAKER, NullCard, Server, at_card_rate, null_card
-from edgeapp.bench.recorded import Callbacks, callbacks_of, first_loud, place_of
+from edgeapp.bench.null_card import LIMIT_S, MICROPHONE, RATE_HZ, SPEAKER, NullCard, Server, null_card
+from edgeapp.bench.recorded import Callbacks, at_rate, callbacks_of, first_loud, place_of
 from edgeapp.bench.voice_run import answered, heard_of
 from edgeapp.bench.voice_score import Heard
 from edgeapp.bench.voice_turns import SpokenTurn
@@ -145,11 +145,11 @@ async def _watch(server: Server) -> dict[Side, Callbacks]:
         for each in opened:
             await close_stream(each.stream)
     seen = {side: callbacks_of(each, round(block_ms * MS), from_ns, until_ns) for side, each in instants.items()}
-    for side, each in seen.items():
-        if not each.steady:
+    for side, callbacks in seen.items():
+        if not callbacks.steady:
             raise DeviceError(
                 f"PortAudio on {server}'s null sink does not run steadily here, so nothing was measured: "
-                f"of the {side} came {each} in {_WATCHED_S:g} s"
+                f"of the {side} came {callbacks} in {_WATCHED_S:g} s"
             )
     return seen
 
@@ -233,7 +233,7 @@ async def _converse(
                 await asyncio.sleep(1.0)
                 for turn in material:
                     begun_ns, begun_frame = now_ns(), card.frames
-                    await card.say(at_card_rate(turn.samples))
+                    await card.say(at_rate(turn.samples, SAMPLE_RATE_HZ, RATE_HZ))
                     await answered(conversation, records, begun_ns + turn.last_voiced * _SAMPLE_NS)
                     captured_ns = tapped.captured_ns(turn.samples, turn.last_voiced, begun_ns)
                     said.append(_Said(turn, begun_ns, begun_frame, captured_ns))
@@ -257,7 +257,7 @@ def _timed(said: Sequence[_Said], records: Sequence[AnyRecord], air: NDArray[np.
     for number, (each, heard) in enumerate(zip(said, heard_of(rows, records), strict=True)):
         until = said[number + 1].begun_frame + RATE_HZ if number + 1 < len(said) else len(air)
         part = air[each.begun_frame : until]
-        place = place_of(at_card_rate(each.turn.samples), part[:, 0])
+        place = place_of(at_rate(each.turn.samples, SAMPLE_RATE_HZ, RATE_HZ), part[:, 0])
         last_voiced = place.first + each.turn.last_voiced * RATE_HZ // SAMPLE_RATE_HZ
         audible = first_loud(part[:, 1], place.first)
         recorded_ms = nan if audible is None else (audible - last_voiced) * 1e3 / RATE_HZ
