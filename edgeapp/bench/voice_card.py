@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from rich.table import Table
 
 from edgeapp import config as settings
 from edgeapp.apps.kiosk import open_conversation, open_sound
+from edgeapp.apps.process import until_stopped
 from edgeapp.apps.wiring import Parts
 from edgeapp.bench.core import conditions
 from edgeapp.bench.null_card import LIMIT_S, MICROPHONE, RATE_HZ, SPEAKER, NullCard, Server, null_card
@@ -96,12 +97,13 @@ def bench_sound_card(
     """
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(conditions(quick=False))
-    outcome = asyncio.run(_run(server, config, material, seed=seed, save=out / "sound_card.wav"))
-    console.print(_table(server, outcome))
+    outcome = until_stopped(_run(server, config, material, seed=seed, save=out / "sound_card.wav"))
+    figures = _figures(outcome)
+    console.print(_table(outcome))
+    console.print(_summary(server, figures), highlight=False)
     for sentence in outcome.said:
         console.print(f"the devices said: {sentence}")
     console.print(f"sound: {out}/sound_card.wav (the person left, the device right, as it was in the air)")
-    figures = _figures(outcome)
     line = {"bench": "voice", "sound_card": server, "load": os.getloadavg()[0], "seed": seed}
     print(json.dumps(line | figures))
     return 0 if figures["timed"] else 1
@@ -289,28 +291,49 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
     return figures
 
 
-def _table(server: Server, outcome: Outcome) -> Table:
-    found = _figures(outcome)
-    title = f"PortAudio on {server}'s null sink: from the last voiced sample to the first audible one"
-    table = Table("", "p50", "p95", title=title, title_justify="left")
-    for name, says in (
-        ("recorded", "in the air, recorded, ms"),
-        ("believed", "believed by the application, ms"),
-        ("recorded_above_believed", "recorded above believed, ms"),
-    ):
-        ranks = [found[f"{name}_p{rank}_ms"] for rank in (50, 95)]
-        table.add_row(says, *("-" if ms is None else f"{ms:.0f}" for ms in ranks))
-    table.add_section()
-    table.add_row("turns; timed; openers", f"{found['turns']}; {found['timed']}; {found['openers']}")
-    for name in ("cut_off", "false_commits", "missed"):
-        table.add_row(f"{name.replace('_', ' ')}, not timed", str(found[name]))
-    table.add_row("with a hole in the sound, not timed", str(found["holed"]))
-    table.add_row("xruns: microphone; loudspeaker", "; ".join(str(each) for each in outcome.xruns.values()))
-    table.add_row("blocks dropped", str(outcome.dropped))
-    table.add_row("loudspeaker's buffers as stated, ms", f"{outcome.stated_ms:.0f}")
-    for side, each in outcome.callbacks.items():
-        table.add_row(f"{side}, idle before", str(each))
+def _table(outcome: Outcome) -> Table:
+    """Turn by turn."""
+    table = Table(title="From the last voiced sample to the first audible one, ms", title_justify="left")
+    for name in ("said", "voice", "pause", "heard", "recorded", "believed", "what"):
+        table.add_column(name, justify="right" if name in {"recorded", "believed"} else "left")
+    for each in outcome.turns:
+        heard = each.heard
+        words = heard.final.heard if heard.final else ""
+        times = ["-" if isnan(ms) else f"{ms:.0f}" for ms in (each.recorded_ms, each.believed_ms)]
+        table.add_row(heard.text, heard.voice, "yes" if heard.paused else "", words, *times, _what(each))
     return table
+
+
+def _what(turn: Timed) -> str:
+    """Why its times do not count, or what kind of reply it had."""
+    heard = turn.heard
+    kinds = (
+        ("missed", heard.missed),
+        ("cut off", heard.cut_off),
+        ("taken back", heard.false_commit),
+        ("a hole in the sound", not turn.whole),
+        ("opener", heard.final is not None and heard.final.opener),
+        ("misunderstood", not heard.understood and not heard.missed),
+    )
+    return ", ".join(name for name, holds in kinds if holds)
+
+
+def _summary(server: Server, found: dict[str, Any]) -> str:
+    lines = [f"PortAudio on {server}'s null sink, {found['timed']} of {found['turns']} turns timed"]
+    for name, says in (
+        ("recorded", "in the air, as recorded"),
+        ("believed", "as the application believed"),
+        ("recorded_above_believed", "recorded above believed, turn by turn"),
+    ):
+        if found["timed"]:
+            lines.append(f"  {says}: p50 {found[f'{name}_p50_ms']:.0f} ms, p95 {found[f'{name}_p95_ms']:.0f} ms")
+    xruns = ", ".join(f"{count} of the {side}" for side, count in found["xruns"].items())
+    lines.append(
+        f"  xruns: {xruns}; blocks dropped: {found['dropped']}; turns with a hole in the sound: {found['holed']}"
+    )
+    lines.append(f"  the loudspeaker's buffers, as its driver states them: {found['speaker_stated_ms']:.0f} ms")
+    lines += [f"  {side}, watched before: {seen}" for side, seen in found["callbacks"].items()]
+    return "\n".join(lines)
 
 
 def _save(air: NDArray[np.int16], path: Path) -> None:
