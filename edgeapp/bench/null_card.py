@@ -61,7 +61,10 @@ _MODULES: Final = (
     ("module-remap-source", f"source_name={MICROPHONE}", "master=air.monitor", "master_channel_map=front-left", *_MONO),
 )
 _RAW: Final = ("--raw", "--format=s16le", f"--rate={RATE_HZ}")
-_RECORDER_MS: Final = 500  # longer than anybody's buffers: the recorder must not make the server quicker than it is
+# PulseAudio's null sink is ahead by as much as its most impatient client wants, up to 2 s without one, and a stream that is
+# opened then gets no callback until that is over. The recorder is that client, and slower than any stream: once one is
+# open, it alone sets the pace.
+_RECORDER_MS: Final = 100
 _START_S: Final = 15.0
 _STOP_S: Final = 12.0  # the guard gives a server 6 s
 _CLIENT_S: Final = 5.0
@@ -241,7 +244,9 @@ async def _until_ready(server: Server, card: NullCard) -> None:
                 while f"value:{RATE_HZ}" not in await card.ask("pw-metadata", "-n", "settings", "0", *rate):
                     await asyncio.sleep(_LOOK_S)
             for module in _MODULES:
-                if not await card.ask("pactl", "load-module", *module):
+                # What is in the air must not be taken back when a stream begins; PipeWire never does.
+                once = ("norewinds=yes",) if server == "pulseaudio" and module[0] == "module-null-sink" else ()
+                if not await card.ask("pactl", "load-module", *module, *once):
                     raise ConfigError(f"{server} does not load {module[0]}: {card.log()}")
             while MICROPHONE not in await card.ask("pactl", "list", "short", "sources"):
                 await asyncio.sleep(_LOOK_S)

@@ -24,6 +24,7 @@ from edgeapp.bench.voice_card import bench_sound_card
 from edgeapp.bench.voice_run import alone, converse
 from edgeapp.bench.voice_score import PARTS, Heard, Score, score
 from edgeapp.bench.voice_turns import spoken_turns
+from edgeapp.core.events import ConfigError
 from edgeapp.demo.pictures import Row, waterfall
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.waterfall import Span, staged_spans, turn_spans
@@ -50,7 +51,9 @@ def bench_voice(
     With a `sound_card` it is the first preset only, on real streams, and nothing is judged.
     """
     if sound_card is not None:
-        count = min(turns or CARD_TURNS, CARD_TURNS_MAX)
+        count = turns or CARD_TURNS
+        if count > CARD_TURNS_MAX or len(presets) > 1:
+            raise ConfigError(f"--sound-card takes one --preset, and --turns up to {CARD_TURNS_MAX}")
         material = spoken_turns(count, paused_share=_PAUSED_SHARE, seed=seed)
         return bench_sound_card(sound_card, _config((presets or PRESETS)[0]), material, seed=seed, out=out)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)

@@ -97,6 +97,7 @@ def bench_sound_card(
     """
     console = Console(stderr=True, width=None if sys.stderr.isatty() else 150)
     console.print(conditions(quick=False))
+    console.print("the air of null sinks has no echo: that the microphone does not hear the chirp is as it should be")
     outcome = until_stopped(_run(server, config, material, seed=seed, save=out / "sound_card.wav"))
     figures = _figures(outcome)
     console.print(_table(outcome))
@@ -156,7 +157,7 @@ async def _watch(server: Server) -> dict[Side, Callbacks]:
     return seen
 
 
-class _Tapped:
+class Tapped:
     """Passes on what the microphone gives and keeps the newest of it. One reader."""
 
     def __init__(self, source: AsyncIterable[AudioChunk]) -> None:
@@ -200,7 +201,7 @@ class _Sentences(logging.Handler):
 
 
 @dataclass(frozen=True)
-class _Said:
+class Said:
     """A turn as it was put into the air."""
 
     turn: SpokenTurn
@@ -220,7 +221,7 @@ async def _converse(
     callbacks: dict[Side, Callbacks],
 ) -> Outcome:
     records: list[AnyRecord] = []
-    said: list[_Said] = []
+    said: list[Said] = []
     rng = np.random.default_rng(seed)
     sentences = _Sentences()
     logging.getLogger("edgeapp.devices").addHandler(sentences)
@@ -229,7 +230,7 @@ async def _converse(
             parts = Parts(stack, records.append)
             conversation = await open_conversation(config, parts)
             ear, mouth = await open_sound(settings.Audio(microphone=MICROPHONE, speaker=SPEAKER), parts)
-            tapped = _Tapped(ear)
+            tapped = Tapped(ear)
             async with asyncio.TaskGroup() as both:
                 both.create_task(conversation.listen(tapped, mouth))
                 await asyncio.sleep(1.0)
@@ -238,7 +239,7 @@ async def _converse(
                     await card.say(at_rate(turn.samples, SAMPLE_RATE_HZ, RATE_HZ))
                     await answered(conversation, records, begun_ns + turn.last_voiced * _SAMPLE_NS)
                     captured_ns = tapped.captured_ns(turn.samples, turn.last_voiced, begun_ns)
-                    said.append(_Said(turn, begun_ns, begun_frame, captured_ns))
+                    said.append(Said(turn, begun_ns, begun_frame, captured_ns))
                     await asyncio.sleep(float(rng.uniform(0.3, 0.7)))
                 await asyncio.sleep(_BEHIND_S)
                 tapped.hung_up = True
@@ -248,11 +249,11 @@ async def _converse(
         logging.getLogger("edgeapp.devices").removeHandler(sentences)
     air = card.recording()
     _save(air, save)
-    timed = _timed(said, records, air)
+    timed = timed_turns(said, records, air)
     return Outcome(timed, callbacks, dropped, xruns, stated_ms, tuple(sentences.said))
 
 
-def _timed(said: Sequence[_Said], records: Sequence[AnyRecord], air: NDArray[np.int16]) -> list[Timed]:
+def timed_turns(said: Sequence[Said], records: Sequence[AnyRecord], air: NDArray[np.int16]) -> list[Timed]:
     """Find every turn in the recording, and the reply after it."""
     rows = [(each.turn, each.begun_ns, each.captured_ns or each.begun_ns) for each in said]
     found = []
