@@ -24,7 +24,6 @@ TURN = SpokenTurn("hello", "person", CLIP, 12_000)
 
 def tapped(*pieces: np.ndarray, began_ms: int = 5_000) -> Tapped:
     """A microphone that gave these in blocks of 10 ms."""
-
     microphone, sound = Tapped(Recent[AudioChunk](depth=1)), np.concatenate(pieces)
     for first in range(0, len(sound), 160):
         microphone.kept.append(AudioChunk(sound[first : first + 160], (began_ms + 10 + first // 16) * MS))
