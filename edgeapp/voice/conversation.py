@@ -212,7 +212,8 @@ class Conversation:
         else:
             likely = silent_frames * FRAME_NS == _GUESS_UNFINISHED_NS
         if likely and self.turns.speculation.allowed(now_ns(), throttled=self._throttled()):
-            self.turns.guesses.prepare(endpointer.so_far(), self._partial if self._hear is not None else None)
+            words = self._partial if self._hear is not None else None
+            self.turns.guesses.prepare(endpointer.so_far, endpointer.last_voiced_ns, words)
 
     async def _second_reading(self, suppose: Suppose) -> None:
         number, last_voiced_ns = self._endpointer.number, self._endpointer.last_voiced_ns

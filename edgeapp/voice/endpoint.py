@@ -379,7 +379,9 @@ class Endpointer:
             return Speaking.NOISE
         self.ended = Ended(why, self._heard_ns - self.last_voiced_ns, over)
         self.pauses = self.pauses.after_turn()
-        self._earlier = _Earlier(self.number, frames, turn.speech_frames, self.last_voiced_ns, self._heard_ns)
+        longest = len(frames) * FRAME_NS >= self.rule.utterance_max_ns  # it cannot go on: its buffer is full
+        earlier = _Earlier(self.number, frames, turn.speech_frames, self.last_voiced_ns, self._heard_ns)
+        self._earlier = None if longest else earlier
         self._expect = Expect.ANY
         return Utterance(self.number, np.concatenate([each.samples for each in frames]), self.last_voiced_ns)
 

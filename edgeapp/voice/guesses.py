@@ -40,19 +40,22 @@ class Guesses:
         self.wasted_ns = 0
         """What those that were discarded have cost this turn."""
 
-    def prepare(self, utterance: Utterance, transcript: Transcript | None) -> None:
-        """Begin a candidate, unless the one that runs answers the same. Returns at once."""
+    def prepare(self, so_far: Callable[[], Utterance], ended_ns: int, transcript: Transcript | None) -> None:
+        """Begin a candidate, unless the newest one answers the same words, or heard the same voice. Returns at once.
+
+        `so_far` makes the utterance if it is needed; `ended_ns` is its last voiced sample.
+        """
         known = self._waiting or ((self.running.utterance, self.running.transcript) if self.running else None)
-        if known is not None and self._same(known, utterance, transcript):
+        if known is not None and self._same(known, ended_ns, transcript):
             return
-        self._waiting = (utterance, transcript)
+        self._waiting = (so_far(), transcript)
         if self._change is None or self._change.done():
             self._change = asyncio.create_task(self._replace())
 
     @staticmethod
-    def _same(known: tuple[Utterance, Transcript | None], utterance: Utterance, transcript: Transcript | None) -> bool:
+    def _same(known: tuple[Utterance, Transcript | None], ended_ns: int, transcript: Transcript | None) -> bool:
         if transcript is None or known[1] is None:
-            return known[0].ended_ns == utterance.ended_ns
+            return known[0].ended_ns == ended_ns
         return same_words(known[1].text, transcript.text)
 
     async def _replace(self) -> None:
