@@ -29,13 +29,13 @@ async def test_a_reply_is_staged_while_the_person_speaks_and_played_when_the_tur
     talk = Talk()
     (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE)
     assert talk.story == [
-        "llm 608 due 788 first 613",  # the words have stood for 256 ms
-        "tts 628 due 808 first 633",
-        "tts 648 due 1368 first 653",
+        "llm 544 due 724 first 549",  # the words have stood for 192 ms
+        "tts 564 due 744 first 569",
+        "tts 584 due 1304 first 589",
         "stt 1024 due 1080 first 1029",  # the turn is over: are they still the same words?
     ]
     assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
-    assert (turn.candidate_ns, turn.staged_ns, turn.first_audible_ns) == (608 * MS, 633 * MS, 1029 * MS)
+    assert (turn.candidate_ns, turn.staged_ns, turn.first_audible_ns) == (544 * MS, 569 * MS, 1029 * MS)
     assert (turn.outcome, turn.heard, turn.said) == ("answered", "where is the hammer", "it is there, on the left.")
     assert (turn.foreseen, turn.candidates, turn.wasted_ns, turn.opener) == (True, 1, 0, False)
 
@@ -58,7 +58,7 @@ async def test_a_turn_that_nobody_foresaw_to_the_millisecond() -> None:
 async def test_without_a_finished_sentence_it_waits_longer() -> None:
     stt = fake.Options(kind="stt", texts=("where is",), complete=False)
     (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, stt=stt)
-    assert turn.committed_ns == (960 + 480) * MS
+    assert turn.committed_ns == 2176 * MS  # the first frame that ends 1,200 ms after the last voiced sample
 
 
 async def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
@@ -162,7 +162,7 @@ async def test_a_sound_too_short_to_interrupt_does_not_end_the_reply() -> None:
     talk, stt = Talk(), fake.Options(kind="stt", texts=("where is the hammer",), word_ms=100)
     (turn,) = await talk.hold(*QUESTION, (480, False), (64, True), (6_000, False), stt=stt)
     assert turn.outcome == "answered"
-    assert talk.mouth.ducked == [(1504.0, 0.25), (1536.0, 1.0)]
+    assert talk.mouth.ducked == [(1504.0, 0.25), (1760.0, 1.0)]  # loud again 256 ms after the sound
 
 
 async def test_words_that_the_end_of_the_recording_cuts_off_are_answered() -> None:
@@ -242,10 +242,9 @@ def test_the_last_voiced_sample_is_found_inside_the_frame() -> None:
     half = _frame(11, loud=True)
     half.samples[FRAME_SAMPLES // 2 :] = 0
     endpointer.feed(half, 0.9, DONE)
-    events = [endpointer.feed(_frame(number, loud=False), 0.1, DONE) for number in (12, 13)]
-    assert isinstance(events[1], Utterance)
-    assert events[0] is Speaking.GOES_ON
-    assert events[1].ended_ns == (10 * 32 + 16) * MS
+    ended = endpointer.feed(_frame(12, loud=False), 0.1, DONE)
+    assert isinstance(ended, Utterance)
+    assert ended.ended_ns == (10 * 32 + 16) * MS
 
 
 def test_a_sentence_that_has_only_just_formed_is_not_finished() -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _DEAF_FRAMES_MAX: Final = 32  # about a second without a voice activity detector
 _GUESS_UNFINISHED_NS: Final = 160 * MS  # of silence after words that form no sentence: then they are guessed to be all
+_COUGH_NS: Final = 400 * MS  # a sound without words over a reply, no longer than this, wants no answer
 _CALLED: Final = Transcript("hello", complete=True)  # whoever says the keyphrase and no more has greeted us
 
 
@@ -105,6 +106,8 @@ class Conversation:
         )
         self._partial = Transcript("", complete=False)
         self._resuming = False  # did the speech under way begin so soon after a commit that it may belong to it?
+        self._over_reply = False  # did it begin while we spoke?
+        self._began_ns = 0
         self._along = 0  # the utterance that the recogniser hears along
         self._supposed_ns = 0  # the last voiced sample before the silence that a second reading was asked for
         self._deaf_frames = 0
@@ -173,6 +176,7 @@ class Conversation:
         """While the person speaks no due time runs: wake what may be needed, and listen along."""
         self._partial = Transcript("", complete=False)
         turn = self.turns.current
+        self._over_reply, self._began_ns = self.busy, now_ns()
         self._resuming = turn is not None and now_ns() - turn.committed_ns <= self._endpointer.rule.rejoin_ns
         self._endpointer.expect(self._answering.expects)
         self.turns.guesses.new_turn()
@@ -263,22 +267,25 @@ class Conversation:
         self._resuming = False
         await self.turns.interrupt(rolled_back=rejoined)
         if rejoined:
+            self._over_reply = False  # from here on it is a turn like any other
             self._partial = Transcript("", complete=False)
             await self._listen_along(self._endpointer.heard)
 
     async def _ended(self, utterance: Utterance) -> None:
-        """A turn has ended. Over a reply it counts only if it has words, and not our own; asleep only if it wakes us."""
+        """A turn has ended. Begun over a reply it counts only if it has words, and not our own; asleep only if it wakes us."""
         transcript: Transcript | None = None
         always = Way.ALWAYS in self._attention.rule.ways
-        if self.busy or not always:
+        over_reply, current = self._over_reply, self.turns.current
+        if over_reply or not always:
             if not self._attention.hears(now_ns()):
                 self._attention.heard("", now_ns())
                 return
             with suppress(BackendError):  # recorded by the stage
                 transcript = await self.turns.words_of(utterance)
             words = transcript.text if transcript is not None else ""
-            own = self.turns.current.words if self.busy and self.turns.current is not None else ""
-            if self.busy and (not words or is_echo(words, own)):
+            cough = not words and (self.busy or utterance.ended_ns - self._began_ns < _COUGH_NS)
+            if over_reply and (cough or (current is not None and is_echo(words, current.words))):
+                await self.turns.guesses.drop()
                 return
             asked = words if always else self._attention.heard(words, now_ns())
             if asked is None:

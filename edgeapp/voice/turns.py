@@ -179,7 +179,7 @@ class Turns:
             await turn.play(await turn.reply(settling))
             outcome = "answered" if told.words else "not understood"
         except asyncio.CancelledError:
-            outcome = "rolled back" if turn.rolled_back else "interrupted"
+            outcome = "interrupted"
             raise
         except (BackendError, DeviceError) as failure:
             error = str(failure)
@@ -190,7 +190,7 @@ class Turns:
             settling.cancel()
             await asyncio.wait([settling])
             await self.guesses.drop() if told.candidate is None else await told.candidate.discard()
-            self._remember(turn, told, outcome, error)
+            self._remember(turn, told, "rolled back" if turn.rolled_back else outcome, error)
 
     async def _settle(self, turn: Turn, transcript: Transcript | None, told: _Told) -> Candidate:
         """Find the candidate that answers what was really said, and commit it. Raises BackendError without words."""
