@@ -176,16 +176,17 @@ class Turns:
         outcome, error = "failed", ""
         settling = asyncio.create_task(self._settle(turn, transcript, told))
         try:
-            await turn.play(await turn.reply(settling))
-            outcome = "answered" if told.words else "not understood"
+            try:
+                await turn.play(await turn.reply(settling))
+                outcome = "answered" if told.words else "not understood"
+            except (BackendError, DeviceError) as failure:
+                error = str(failure)
+                if told.candidate is None:  # no words: what the turn was about is not known
+                    with suppress(DeviceError):
+                        await turn.admit()
         except asyncio.CancelledError:
             outcome = "interrupted"
             raise
-        except (BackendError, DeviceError) as failure:
-            error = str(failure)
-            if told.candidate is None:  # no words: what the turn was about is not known
-                with suppress(DeviceError):
-                    await turn.admit()
         finally:
             settling.cancel()
             await asyncio.wait([settling])
