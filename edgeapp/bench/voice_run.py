@@ -89,19 +89,17 @@ def heard_of(said: Sequence[tuple[SpokenTurn, int, int]], records: Sequence[AnyR
     return found
 
 
-async def alone(turns: Sequence[SpokenTurn], config: settings.Config) -> list[float]:
-    """For each turn the least time from the last voiced sample to the first audible one, ms; turns cut off are left out.
+async def alone(turns: Sequence[SpokenTurn], config: settings.Config) -> list[float | None]:
+    """For each turn the least time from the last voiced sample to the first audible one, ms; None if it ended too soon.
 
     The endpoint's decision on the turn's own frames, the recogniser's last call, the loudspeaker's buffers, and what of
     the reply (made from the words at the first silent frame on) is not ready by then; each stage timed by itself.
     """
-    took: list[float] = []
+    took: list[float | None] = []
     async with AsyncExitStack() as stack:
         voice = await open_voice(config, Parts(stack, lambda _: None))
         for number, turn in enumerate(turns, 1):
-            critical_ms = await _critical_ms(voice, turn, number)
-            if critical_ms is not None:
-                took.append(critical_ms)
+            took.append(await _critical_ms(voice, turn, number))
     return took
 
 

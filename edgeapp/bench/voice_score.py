@@ -44,10 +44,21 @@ class Heard:
         return any(each.outcome == "rolled back" for each in self.records)
 
     @property
+    def _early(self) -> list[TurnRecord]:
+        """What was taken for finished before the last voiced sample, for good."""
+        return [
+            each for each in self.records if each.committed_ns < self.last_voiced_ns and each.outcome != "rolled back"
+        ]
+
+    @property
     def cut_off(self) -> bool:
-        """Was it taken for finished before its last voiced sample (be it the release of a final stop), for good?"""
-        early = [each for each in self.records if each.committed_ns < self.last_voiced_ns]
-        return any(each.outcome != "rolled back" for each in early)
+        """Was it answered before its end, with words lost?"""
+        return any(each.heard != self.text for each in self._early)
+
+    @property
+    def clipped(self) -> bool:
+        """Was it answered into its last sound, such as the release of a final t, with every word understood?"""
+        return bool(self._early) and not self.cut_off
 
     @property
     def missed(self) -> bool:
@@ -71,8 +82,8 @@ class Heard:
 
     @property
     def counts(self) -> bool:
-        """Has it an honest delay? One of a turn that was cut off would be too good."""
-        return not self.cut_off and self.first_audible_ms == self.first_audible_ms
+        """Has it an honest delay? One of a turn that was answered before its end would be too good."""
+        return not self._early and self.first_audible_ms == self.first_audible_ms
 
     def _since(self, at_ns: int | None) -> float:
         return nan if at_ns is None else (at_ns - self.last_voiced_ns) / MS
@@ -100,7 +111,7 @@ class Score:
     audible_p50_ms: float
     audible_p95_ms: float
     within_share: float
-    """Of all turns that were not cut off: an opener or the reply within the budget."""
+    """Of all turns that were not answered before their end: an opener or the reply within the budget."""
 
     openers: int
     hit_share: float
@@ -112,6 +123,10 @@ class Score:
     """Of the turns with pauses."""
 
     false_commit_paused_share: float
+    clipped_share: float
+    """Answered into the last sound, no word lost."""
+
+    clipped_paused_share: float
     missed: int
     understood_share: float
     wasted_share: float
@@ -128,7 +143,7 @@ def score(preset: str, heard: Sequence[Heard], *, budget_ms: float, took_ns: int
     audible = [each.first_audible_ms for each in counted]
     paused = [each for each in heard if each.paused]
     answered = [each.final for each in heard if each.final is not None]
-    tried = [each for each in heard if not each.cut_off]
+    tried = [each for each in heard if not each.cut_off and not each.clipped]
     return Score(
         preset=preset,
         turns=len(heard),
@@ -145,6 +160,8 @@ def score(preset: str, heard: Sequence[Heard], *, budget_ms: float, took_ns: int
         false_commit_share=_share(heard, lambda each: each.false_commit),
         cut_off_paused_share=_share(paused, lambda each: each.cut_off),
         false_commit_paused_share=_share(paused, lambda each: each.false_commit),
+        clipped_share=_share(heard, lambda each: each.clipped),
+        clipped_paused_share=_share(paused, lambda each: each.clipped),
         missed=sum(each.missed for each in heard),
         understood_share=_share(heard, lambda each: each.understood),
         wasted_share=sum(record.wasted_ns for each in heard for record in each.records) / max(1, took_ns),

@@ -88,7 +88,7 @@ class Patience:
     cutting_in_ms: float = 4_000.0
     """Cutting in costs as much as making the person wait for this long."""
 
-    release_ms: float = 400.0
+    release_ms: float = 250.0
     """The same for cutting into the release of a last sound: no word is lost by it."""
 
     at_least_ns: int = 48 * MS
