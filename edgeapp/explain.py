@@ -60,8 +60,13 @@ def _turn(turn: TurnRecord, calls: list[Record]) -> list[str]:
         sentences.append(f"It heard: {turn.heard!r}. It said: {turn.said!r}.")
     waited_ms = (turn.committed_ns - turn.last_voiced_ns) / MS
     sentences.append(
-        f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample that the device heard."
+        f"The turn was taken for finished {waited_ms:.0f} ms after the last voiced sample that the device heard"
+        + (f": {turn.end_why}." if turn.end_why else ".")
     )
+    if turn.path:
+        sentences.append(f"The reply came from: {turn.path}.")
+    if turn.ungrounded:
+        sentences.append("What the model said next was not borne out by any fact, so it was not spoken.")
     sentences += _prepared(turn)
     sentences += [_call(call) for call in calls]
     if turn.first_audible_ns is None:

@@ -9,11 +9,12 @@ from contextlib import AsyncExitStack
 from edgeapp import config as settings
 from edgeapp.apps.kiosk import converse, open_sound, open_voice
 from edgeapp.apps.qc import open_camera, open_inspection, say, warn
+from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import Outcome, Verdict
 from edgeapp.core.record import AnyRecord
 from edgeapp.vision.inspection import watch
-from edgeapp.voice.content import Content, with_counts
+from edgeapp.voice.content import Content, QcCounts, with_counts
 
 
 async def device(config: settings.Config) -> None:
@@ -24,13 +25,17 @@ async def device(config: settings.Config) -> None:
         if isinstance(record, Verdict):
             counts[record.outcome] += 1
 
+    def today() -> QcCounts:
+        return QcCounts(counts[Outcome.PASS], counts[Outcome.FAIL], counts[Outcome.NOT_INSPECTED])
+
     def live(content: Content) -> Content:
-        return with_counts(content, counts[Outcome.PASS], counts[Outcome.FAIL], counts[Outcome.NOT_INSPECTED])
+        now = today()
+        return with_counts(content, now.passed, now.failed, now.not_inspected)
 
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
-        voice = await open_voice(config, parts, live)
+        voice = await open_voice(config, parts, live, kiosk_tools(counts=today))
         ear, mouth = await open_sound(config.audio, parts)
         async with asyncio.TaskGroup() as forever:
             forever.create_task(watch(await open_camera(config.vision.camera, parts), inspection, say, warn))
