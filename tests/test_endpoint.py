@@ -130,7 +130,7 @@ def test_a_single_word_that_was_asked_for_ends_sooner_than_one_that_was_not() ->
         mouth.speak(1, yes)
         waits[expected] = mouth.silence_until_end(yes)
     assert waits[Expect.YES_NO] == 2
-    assert waits[Expect.ANY] > 10
+    assert waits[Expect.ANY] == 5
 
 
 def test_what_is_expected_holds_for_one_turn() -> None:
@@ -322,6 +322,36 @@ def test_steady_music_that_the_detector_does_not_take_for_speech_does_not_hold_a
     mouth.speak(12, DONE)
     events = [mouth.feed(tone(2_000), 0.05, DONE) for _ in range(30)]
     assert [each for each in events if isinstance(each, Utterance)]
+
+
+@pytest.mark.parametrize(
+    ("supposed", "waits_frames"),
+    [
+        (None, 36),  # not asked: by the voice alone
+        (DONE, 2),  # it would be a whole sentence
+        (BEGUN, 38),  # it would not be finished
+        (NOTHING, 2),  # a short sound that is no sentence at all
+    ],
+)
+def test_refused_speech_ends_by_what_it_would_be_if_it_were_a_sentence(
+    supposed: Transcript | None, waits_frames: int
+) -> None:
+    mouth = Mouth()
+    mouth.speak(12, NOTHING)
+    mouth.pause(1, NOTHING)
+    if supposed is not None:
+        mouth.ear.suppose(supposed)
+    events = [*mouth.pause(40, NOTHING)]
+    assert next(n for n, event in enumerate(events, 2) if isinstance(event, Utterance)) == waits_frames
+
+
+def test_what_was_supposed_is_forgotten_when_the_voice_goes_on() -> None:
+    mouth = Mouth()
+    mouth.speak(12, NOTHING)
+    mouth.pause(1, NOTHING)
+    mouth.ear.suppose(DONE)
+    mouth.speak(2, BEGUN)
+    assert not [event for event in mouth.pause(20, BEGUN) if isinstance(event, Utterance)]
 
 
 def test_an_end_of_turn_model_is_heard_and_forgotten_when_the_voice_goes_on() -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgeapp.core.events import SAMPLE_RATE_HZ, BackendError, Clause, ConfigError, Transcript, Utterance
 from edgeapp.core.lane import Lane
+from edgeapp.demo.kiosk import recorded_questions
 from edgeapp.engines import stt_faster_whisper, stt_pocketsphinx, tts_espeak, tts_piper, vad_silero
 from edgeapp.voice.content import DAYS, ZONES, load_content
 from edgeapp.voice.grammar import Grammar, grammar_of, kiosk_grammar, normalise
@@ -361,3 +362,21 @@ def test_a_long_utterance_is_cut_where_it_is_quiet(most_s: int) -> None:
     assert np.array_equal(np.concatenate(windows), samples)
     assert max(window.size for window in windows) <= most_s * SAMPLE_RATE_HZ
     assert quiet <= windows[0].size <= quiet + SAMPLE_RATE_HZ // 10
+
+
+@pytest.mark.real_time
+async def test_a_greeting_in_front_of_a_question_is_believed_by_the_second_reading_alone() -> None:
+    clips = {each.text: each for each in recorded_questions()}
+    hello, question = clips["hello"], clips["where is the hammer"]
+    said = np.concatenate([hello.samples[: hello.last_voiced + 1_500], question.samples[3_200:]])
+    plain = ("hello", "where is the hammer", "where is the ladder")
+    lane = Lane("stt")
+    async with stt_pocketsphinx.load(stt_pocketsphinx.Options(), lane) as stt:
+        await stt.use_grammar(plain, rarer=("hello where is the hammer", "hello where is the ladder"))
+        for number, asked in ((1, False), (2, True)):
+            await stt.hear(number, said)
+            if asked:
+                assert (await stt.suppose(number)).text == "hello where is the hammer"
+            heard = await stt(Utterance(number, said, 0))
+            assert (heard.text == "hello where is the hammer") is asked
+        assert await stt.suppose(3) == Transcript("", complete=False)  # an utterance that it has not heard

@@ -276,10 +276,12 @@ class PocketSphinx:
             self._decoder.process_raw(held.tobytes())
         self._close()
         final = self._text()
-        if self._only_whole and not final.complete:
-            number, supposed = self._supposed
-            if number == self._number and supposed.complete and not self._accepts(supposed.text):
+        number, supposed = self._supposed
+        if number == self._number and supposed.complete and not self._accepts(supposed.text):
+            more = supposed.text.startswith(f"{final.text} ")  # "hello" alone leaves out what followed it
+            if more or not final.complete:
                 return supposed
+        if self._only_whole and not final.complete:
             called = _behind(final.text.split(), self._keyphrase) is not None
             return Transcript(" ".join(self._keyphrase), complete=False) if called else _NOTHING
         if final.text:

@@ -52,7 +52,7 @@ Hear = Callable[[int, "NDArray[np.int16]"], Awaitable[Transcript]]
 """A recogniser that listens along: utterance number and samples in, the words so far out."""
 
 Suppose = Callable[[int], Awaitable[Transcript]]
-"""Its second reading of an utterance that it refused: whether a person has finished shows in words, believed or not."""
+"""Its second reading of an utterance that it refused or heard a greeting in: the words that there may be, believed or not."""
 
 TurnModel = Callable[["NDArray[np.int16]"], Awaitable[float]]
 """Says by the sound of a turn how likely it is over."""
@@ -203,8 +203,15 @@ class Conversation:
             return
         if silent_frames == 2 and self._turn_model is not None:
             self._beside(self._second_opinion(endpointer.so_far(), self._turn_model))
-        refused = silent_frames > 0 and self._hear is not None and not self._partial.text
-        if refused and self._suppose is not None and endpointer.last_voiced_ns != self._supposed_ns:
+        partial = self._partial
+        doubtful = not partial.text or (partial.complete and partial.may_go_on)  # refused, or only a greeting
+        if (
+            doubtful
+            and silent_frames > 0
+            and self._hear is not None
+            and self._suppose is not None
+            and endpointer.last_voiced_ns != self._supposed_ns
+        ):
             self._supposed_ns = endpointer.last_voiced_ns
             self._beside(self._second_reading(self._suppose))
         if self._hear is None:
