@@ -276,7 +276,7 @@ async def test_facts_and_question_are_never_cut() -> None:
     await kiosk.ask(PRICE)
     await kiosk.ask(PRICE)
     assert kiosk.prompts[0] == kiosk.prompts[1]
-    assert "hammer costs 12 euros 50" in kiosk.prompts[1].system
+    assert "hammer costs 12 euros 50" in kiosk.prompts[1].facts
 
 
 SENSOR = '<tool> {"name": "read_sensor", "arguments": {"quantity": "%s", "place": "%s"}}'

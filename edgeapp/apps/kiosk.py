@@ -44,6 +44,7 @@ class Voice:
     answering: Answering
     tts: Stage[Clause, Stream[Speech]]
     rule: EndpointRule
+    budget: Budget
     turn_model: Any = None
 
     @property
@@ -119,7 +120,11 @@ async def open_voice(
     toolbox: Toolbox | None = None,
 ) -> Voice:
     """The stages of one voice and what it says. `live` brings the content up to date before each reply."""
-    voice = config.voice
+    voice, shares = config.voice, config.voice.shares
+    budget = Budget(
+        round(voice.budget_ms * MS),
+        {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
+    )
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
     tools = toolbox or kiosk_tools()
     tools.check(content)
@@ -153,6 +158,7 @@ async def open_voice(
             threshold=endpoint.threshold,
             stop_threshold=endpoint.stop_threshold,
         ),
+        budget=budget,
         turn_model=await parts.engine(voice.turn, "voice.turn") if voice.turn is not None else None,
     )
 
@@ -162,11 +168,6 @@ async def open_conversation(
 ) -> Conversation:
     """One conversation with this voice (or the configured one, opened here), its openers rendered, ready to listen."""
     voice = voice or await open_voice(config, parts)
-    shares = config.voice.shares
-    budget = Budget(
-        round(config.voice.budget_ms * MS),
-        {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
-    )
     manners = Manners(
         barge_in=config.audio.echo != "half-duplex",
         history_turns=config.voice.history_turns,
@@ -179,7 +180,7 @@ async def open_conversation(
         stt=voice.stt,
         answering=voice.answering,
         tts=voice.tts,
-        budget=budget,
+        budget=voice.budget,
         sink=parts.sink,
         hear=voice.hear,
         suppose=voice.suppose,

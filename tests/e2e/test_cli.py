@@ -128,7 +128,7 @@ def test_ctrl_c_in_the_middle_of_a_turn_writes_that_turn_down(tmp_path: Path) ->
     with (tmp_path / "out/records.jsonl").open() as records:
         for line in records:
             record = json.loads(line)
-            if record["kind"] == "call" and record["stage"] == "llm" and not turns:
+            if record["kind"] == "call" and record["stage"] == "stt" and not turns:
                 process.send_signal(signal.SIGINT)
             if record["kind"] == "turn":
                 turns.append(record["outcome"])
