@@ -745,11 +745,11 @@ def test_on_a_full_disk_verdicts_wait_the_station_is_told_and_nothing_is_lost(tm
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENV, timeout=120)
     found = json.loads(done.stdout)
     assert found["trouble"] == "database or disk is full"
-    assert found["told"][0].startswith(
-        "verdicts wait, the ledger's disk refuses: database or disk is full; make room for"
-    )
-    assert found["told"][-1] == "the ledger's disk takes verdicts again; none was lost that waited"
-    assert len(found["told"]) == 2
+    told = [
+        each for each in found["told"] if not each.startswith("the ledger's end is not anchored")
+    ]  # if that came due
+    assert told[0].startswith("verdicts wait, the ledger's disk refuses: database or disk is full; make room for")
+    assert told[1:] == ["the ledger's disk takes verdicts again; none was lost that waited"]
     assert found["lost"] == 0
     assert found["wrong"] == []
     assert found["acknowledged"] + found["refused"] == found["submitted"] + 50
