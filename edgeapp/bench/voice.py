@@ -195,9 +195,7 @@ def _picture(heard: Sequence[Heard], path: Path) -> None:
         spans = [Span("endpoint", 0.0, spans[0].end_ms), *spans[1:]]
         name = f"{each.text}{' (pause)' if each.paused else ''}"
         rows.append(Row(name, spans, _moved(staged_spans(each.final, each.calls), shift_ms)))
-    title = (
-        "From the last voiced sample to the first audible one; thin: prepared while nobody knew that the turn was over"
-    )
+    title = "Last voiced sample to first audible one; thin: prepared before the turn was over"
     waterfall(rows, _BUDGET_MS, title, path)
 
 

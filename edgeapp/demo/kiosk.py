@@ -112,7 +112,7 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
         Row(f"{number}  {turn.question.text}", _spans(turn, calls), _staged(turn, calls))
         for number, turn in enumerate(held, 1)
     ]
-    title = "From the last voiced sample to the first audible one; thin: what was prepared while nobody knew that it was over"
+    title = "Last voiced sample to first audible one; thin: prepared before the turn was over"
     waterfall(rows, config.voice.budget_ms, title, folder / "waterfall.png")
     console.print(_table(held, calls, config.voice.budget_ms))
     console.print(f"sound: {folder}/conversation.wav   picture: {folder}/waterfall.png   records: {out}/records.jsonl")
