@@ -98,15 +98,16 @@ async def alone(turns: Sequence[SpokenTurn], config: settings.Config) -> list[fl
     took: list[float | None] = []
     async with AsyncExitStack() as stack:
         voice = await open_voice(config, Parts(stack, lambda _: None))
-        for number, turn in enumerate(turns, 1):
-            took.append(await _critical_ms(voice, turn, number))
+        ear, from_ms = Endpointer(voice.rule), 0.0  # one for all: its numbers are the recogniser's
+        for turn in turns:
+            took.append(await _critical_ms(voice, ear, turn, from_ms))
+            from_ms += 60_000
     return took
 
 
-async def _critical_ms(voice: Voice, turn: SpokenTurn, number: int) -> float | None:
+async def _critical_ms(voice: Voice, ear: Endpointer, turn: SpokenTurn, from_ms: float) -> float | None:
     """One turn alone; None if it was cut off or never ended."""
-    ear, hear = Endpointer(voice.rule), voice.hear
-    ear.number = number  # the recogniser tells utterances apart by it
+    hear = voice.hear
     truth_ms = turn.last_voiced * 1e3 / SAMPLE_RATE_HZ
     quiet = np.random.default_rng(0).integers(-3, 4, 3 * SAMPLE_RATE_HZ).astype(np.int16)
     sound = np.concatenate([turn.samples, quiet])
@@ -114,14 +115,14 @@ async def _critical_ms(voice: Voice, turn: SpokenTurn, number: int) -> float | N
     voice.vad.reset()
     for first in range(0, len(sound) - FRAME_SAMPLES + 1, FRAME_SAMPLES):
         ended_ms = (first + FRAME_SAMPLES) * 1e3 / SAMPLE_RATE_HZ
-        frame = AudioChunk(sound[first : first + FRAME_SAMPLES], round(ended_ms * MS))
+        frame = AudioChunk(sound[first : first + FRAME_SAMPLES], round((from_ms + ended_ms) * MS))
         began_s = time.perf_counter()
         if ear.heard and hear is not None:
-            words = await hear(number, frame.samples)
+            words = await hear(ear.number, frame.samples)
         event = ear.feed(frame, await voice.vad(frame.samples), words)
         if event is Speaking.STARTED and hear is not None:
             for each in ear.heard:
-                words = await hear(number, each.samples)
+                words = await hear(ear.number, each.samples)
         silent_ms = ended_ms if ear.silent_frames == 1 else silent_ms
         if isinstance(event, Utterance):
             text = (await voice.stt(event, due_ns=now_ns() + 10_000 * MS, of="alone")).text
