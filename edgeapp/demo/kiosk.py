@@ -100,8 +100,8 @@ async def demo_kiosk(out: Path, turns: int | None) -> bool:
     questions = recorded_questions()[: turns or None]
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, records.append))
-        audio = VirtualAudio(block_samples=256)
         conversation = await open_conversation(config, parts)
+        audio = VirtualAudio(block_samples=256)  # its clock starts now, not before the models are loaded
         async with StallMeter() as stalls, asyncio.TaskGroup() as both:
             both.create_task(conversation.listen(audio.heard(), audio.speaker))
             held = await _converse(questions, audio, conversation, records, console)
