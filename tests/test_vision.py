@@ -41,15 +41,15 @@ JUDGED = [
 
 @pytest.mark.parametrize(("rows", "outcome"), JUDGED)
 def test_the_rule(rows: list[tuple[float, float, float, float, str, float]], outcome: Outcome) -> None:
-    assert judge(Detections(1, tuple(Box(*row) for row in rows), "m"), RULE)[0] is outcome
+    assert judge(Detections(1, tuple(Box(*row) for row in rows), "m"), RULE).outcome is outcome
 
 
 def test_a_defect_can_have_a_least_score_of_its_own() -> None:
     rule = replace(RULE, defects=("scratch", "burr"), defect_scores={"burr": 0.7})
     burr = Box(20.0, 20.0, 40.0, 40.0, "burr", 0.6)
-    assert judge(Detections(1, (Box(*WASHER), burr), "m"), rule)[0] is Outcome.PASS
-    assert judge(Detections(1, (Box(*WASHER), replace(burr, score=0.7)), "m"), rule)[0] is Outcome.FAIL
-    assert judge(Detections(1, (Box(*WASHER), Box(*SCRATCH)), "m"), rule)[0] is Outcome.FAIL
+    assert judge(Detections(1, (Box(*WASHER), burr), "m"), rule).outcome is Outcome.PASS
+    assert judge(Detections(1, (Box(*WASHER), replace(burr, score=0.7)), "m"), rule).outcome is Outcome.FAIL
+    assert judge(Detections(1, (Box(*WASHER), Box(*SCRATCH)), "m"), rule).outcome is Outcome.FAIL
 
 
 def _frame(number: int, at_ns: int) -> CameraFrame:
