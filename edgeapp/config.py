@@ -600,7 +600,10 @@ TOLERANCES_MAX: Final = 64  # of one part type: bounds what judging costs
 
 def _rule_does_not_add_up(rule: Rule, where: str) -> str:
     """What in a rule is out of range or names what is not there; empty if all is well."""
-    scores = {f"{where}{key}": getattr(rule, key) for key in ("part_score", "defect_score", "doubt_from_score", "doubt_below_score")}
+    scores = {
+        f"{where}{key}": getattr(rule, key)
+        for key in ("part_score", "defect_score", "doubt_from_score", "doubt_below_score")
+    }
     named = {f"{where}defect_scores": rule.defect_scores}
     checks = {f"{where}version is empty; give it a name": not rule.version.strip()}
     checks[f"{where}edge_px is {rule.edge_px:g}; give a number from 0 to 100"] = not 0 <= rule.edge_px <= 100
@@ -609,7 +612,9 @@ def _rule_does_not_add_up(rule: Rule, where: str) -> str:
     for name, zone in rule.zones.items():
         flat = [each for corner in zone.polygon for each in corner]
         checks[f"{where}zones.{name}.polygon needs 3 to 64 corners"] = not 3 <= len(zone.polygon) <= 64
-        checks[f"{where}zones.{name}.polygon has a corner that is no number"] = not all(abs(each) < 1e6 for each in flat)
+        checks[f"{where}zones.{name}.polygon has a corner that is no number"] = not all(
+            abs(each) < 1e6 for each in flat
+        )
     for name, part in rule.part.items():
         here = f"{where}part.{name}"
         checks[f"{here} is not among {where}parts, which are {', '.join(rule.parts)}"] = name not in rule.parts
@@ -617,15 +622,23 @@ def _rule_does_not_add_up(rule: Rule, where: str) -> str:
         if part.part_score is not None:
             scores[f"{here}.part_score"] = part.part_score
         for size, (least, most) in part.sizes_mm.items():
-            checks[f"{here}.sizes_mm.{size} is {least:g} to {most:g}; the first must be the smaller, from 0 on"] = not 0 <= least < most < 1e6
-        checks[f"{here}.tolerate has {len(part.tolerate)} tables; at most {TOLERANCES_MAX}"] = len(part.tolerate) > TOLERANCES_MAX
+            checks[f"{here}.sizes_mm.{size} is {least:g} to {most:g}; the first must be the smaller, from 0 on"] = (
+                not 0 <= least < most < 1e6
+            )
+        checks[f"{here}.tolerate has {len(part.tolerate)} tables; at most {TOLERANCES_MAX}"] = (
+            len(part.tolerate) > TOLERANCES_MAX
+        )
         for n, each in enumerate(part.tolerate):
             this = f"{here}.tolerate[{n}]"
             missing = sorted({*each.defects} - {*rule.defects})
             checks[f"{this} names {''.join(missing[:1])!r}, which is not among {where}defects"] = bool(missing)
-            checks[f"{this}.zone is {each.zone!r}, which is not among {where}zones"] = bool(each.zone) and each.zone not in rule.zones
+            checks[f"{this}.zone is {each.zone!r}, which is not among {where}zones"] = (
+                bool(each.zone) and each.zone not in rule.zones
+            )
             limits = [each.length_mm, each.width_mm, each.area_mm2, each.count]
-            checks[f"{this} has a limit that is no number from 0 to 1000000"] = not all(one is None or 0 <= one <= 1e6 for one in limits)
+            checks[f"{this} has a limit that is no number from 0 to 1000000"] = not all(
+                one is None or 0 <= one <= 1e6 for one in limits
+            )
     for key, by_label in named.items():
         missing = sorted({*by_label} - {*rule.defects})
         checks[f"{key} names {''.join(missing[:1])!r}, which is not among {where}defects"] = bool(missing)
@@ -638,7 +651,9 @@ def _rule_does_not_add_up(rule: Rule, where: str) -> str:
 def _check_station(vision: Vision, source: str) -> None:
     """The book and the rule do not both decide; shifts are times of the day, a serial's pattern is one."""
     if vision.rule_book and vision.rule != Vision().rule:
-        raise ConfigError(f"{source}: vision.rule_book and vision.rule are both given; move the rule into the book: edgeapp rules sign")
+        raise ConfigError(
+            f"{source}: vision.rule_book and vision.rule are both given; move the rule into the book: edgeapp rules sign"
+        )
     for each in vision.golden.shifts_utc:
         if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", each):
             raise ConfigError(f"{source}: vision.golden.shifts_utc has {each!r}; give times such as '06:00'")

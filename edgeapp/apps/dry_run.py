@@ -142,7 +142,9 @@ def _looks_differ(looks: int | None, seen: Detections, rule: InspectionRule, old
         never = max(rule.doubt_below_score, old.doubt_below_score if old else 1.0) <= 0
         return "" if never else "its row does not say how often it was looked at"
     if looks == 1:
-        return "it would have been looked at again" if in_doubt(seen, rule) and not (old and in_doubt(seen, old)) else ""
+        return (
+            "it would have been looked at again" if in_doubt(seen, rule) and not (old and in_doubt(seen, old)) else ""
+        )
     if old is None:
         return "the rule that was asked then is not in the book"
     wider = (
@@ -163,6 +165,7 @@ def _below_what_was_kept(told: Judged, rule: InspectionRule, stored_from_score: 
     if any(rule.least_score(part) < stored_from_score for part in rule.parts):
         return unkept
     least = min(
-        (rule.least_score(defect, part) for defect in rule.defects for part in (*rule.parts, "")), default=stored_from_score
+        (rule.least_score(defect, part) for defect in rule.defects for part in (*rule.parts, "")),
+        default=stored_from_score,
     )
     return unkept if least < stored_from_score and told.outcome is not Outcome.FAIL else ""

@@ -64,7 +64,7 @@ def open_rule(
         book = read_book(folder, key)
         line = book.in_use
         if line is None:
-            raise ConfigError(f"no rule of the book {folder} is in use: edgeapp rules use {folder} VERSION --by NAME --why TEXT")
+            raise ConfigError(f"no rule of the book {folder} is in use: edgeapp rules use VERSION --book {folder}")
         text, name = book.text(line), f"the rule {line.id} of the book {folder}"
         opened = OpenedRule(
             rule_of(settings.parse_rule(text, name), sha256=line.sha256), book.signature(line.sha256), str(book.head)
@@ -79,7 +79,9 @@ def open_rule(
         opened, name = OpenedRule(rule_of(vision.rule)), "vision.rule"
     known_to(opened.rule, classes, name)
     if opened.rule.asks_mm and calibration is None:
-        raise ConfigError(f"{name} asks for millimetres: edgeapp rules calibrate, and name its file in vision.calibration")
+        raise ConfigError(
+            f"{name} asks for millimetres: edgeapp rules calibrate, and name its file in vision.calibration"
+        )
     return replace(opened, rule=replace(opened.rule, calibration=calibration), calibration_sha256=digest)
 
 
@@ -145,7 +147,9 @@ def read_calibration(path: Path) -> tuple[Calibration, str]:
         content = path.read_bytes()
         found = msgspec.json.decode(content, type=Calibration)
     except OSError as error:
-        raise ConfigError(f"cannot read the calibration {path}: {error.strerror}; edgeapp rules calibrate makes one") from error
+        raise ConfigError(
+            f"cannot read the calibration {path}: {error.strerror}; edgeapp rules calibrate makes one"
+        ) from error
     except msgspec.MsgspecError as error:
         raise ConfigError(f"{path} is no calibration: {error}; make it again with edgeapp rules calibrate") from error
     if len(found.matrix) != 9:

@@ -198,7 +198,9 @@ class Row(msgspec.Struct, frozen=True):
 def rows(database: sqlite3.Connection, window: Window = Window()) -> Iterator[Row]:
     """The verdicts of the window with all that was seen, oldest first, streamed. Raises BackendError if one is none."""
     first, end = (minute * MINUTE_NS for minute in window.minutes)
-    where = "" if window == Window() else "AND json_extract(body, '$.utc_ns') >= ? AND json_extract(body, '$.utc_ns') < ? "
+    where = (
+        "" if window == Window() else "AND json_extract(body, '$.utc_ns') >= ? AND json_extract(body, '$.utc_ns') < ? "
+    )
     query = f"SELECT seq, body FROM entries WHERE json_extract(body, '$.kind') = 'verdict' {where}ORDER BY seq"
     decoder = msgspec.json.Decoder(Row)
     for seq, body in database.execute(query, (first, end) if where else ()):

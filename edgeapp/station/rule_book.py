@@ -151,7 +151,9 @@ def sign(folder: Path, content: bytes, version: str, *, by: str, why: str, utc_n
         if there := next((each for each in book.signed if each.version == version), None):
             if there.sha256 == sha256:
                 return book
-            raise ConfigError(f"version {version} was signed by {there.by} with other content; give the file a new version")
+            raise ConfigError(
+                f"version {version} was signed by {there.by} with other content; give the file a new version"
+            )
         try:
             _write(_path(folder, version, sha256), content)
         except OSError as error:

@@ -173,7 +173,15 @@ def by_points(
 
 
 def by_boards(
-    boards: Sequence[Points], columns: int, rows: int, square_mm: float, *, camera: str, width: int, height: int, utc_ns: int
+    boards: Sequence[Points],
+    columns: int,
+    rows: int,
+    square_mm: float,
+    *,
+    camera: str,
+    width: int,
+    height: int,
+    utc_ns: int,
 ) -> Calibration:
     """From the inner corners of a chessboard that lay on the plane of the parts, once in each picture, anywhere.
 
@@ -244,7 +252,9 @@ def _normalised(points: Points) -> tuple[Points, Points]:
     if spread <= 0:
         raise ConfigError("the known points are all at one place; spread them over the picture")
     scale = np.sqrt(2) / spread
-    return (points - centre) * scale, np.array([(scale, 0, -scale * centre[0]), (0, scale, -scale * centre[1]), (0, 0, 1)])
+    return (points - centre) * scale, np.array(
+        [(scale, 0, -scale * centre[0]), (0, scale, -scale * centre[1]), (0, 0, 1)]
+    )
 
 
 def _mapped(matrix: Points, points: Points) -> Points:

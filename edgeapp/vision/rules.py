@@ -36,7 +36,9 @@ class Zone:
             corners = tuple((part.left + x * width, part.top + y * height) for x, y in corners)
         x, y = (box.left + box.right) / 2, (box.top + box.bottom) / 2
         edges = list(zip(corners, (*corners[1:], corners[0]), strict=True))
-        inside = sum((a[1] > y) != (b[1] > y) and x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) for a, b in edges)
+        inside = sum(
+            (a[1] > y) != (b[1] > y) and x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]) for a, b in edges
+        )
         return inside % 2 == 1 and not any(_enters(*edge, box) for edge in edges)
 
 
@@ -209,7 +211,9 @@ def _sizes(part: Box | None, defects: Sequence[Box], rule: InspectionRule) -> di
     return {name: round(size, 4) for name, size in found.items()}
 
 
-def _wrong_size(part: Box, sizes: Mapping[str, float], rule: InspectionRule) -> tuple[Outcome, str, tuple[str, ...]] | None:
+def _wrong_size(
+    part: Box, sizes: Mapping[str, float], rule: InspectionRule
+) -> tuple[Outcome, str, tuple[str, ...]] | None:
     """What the part's size speaks against it; None if nothing."""
     asked, scale = rule.of(part.label).sizes_mm, rule.calibration
     if not asked:
@@ -220,11 +224,15 @@ def _wrong_size(part: Box, sizes: Mapping[str, float], rule: InspectionRule) -> 
         return Outcome.NOT_INSPECTED, f"{_named(part)} lies outside of the calibrated area", ("not measurable",)
     error = scale.error_mm + 2 * rule.edge_px * scale.px_mm(part)
     wrong = [
-        name for name, (least, most) in asked.items() if not least <= sizes[name] - error or not sizes[name] + error <= most
+        name
+        for name, (least, most) in asked.items()
+        if not least <= sizes[name] - error or not sizes[name] + error <= most
     ]
     if not wrong:
         return None
-    said = (f"{name} {sizes[name]:.2f} mm, not proven within {asked[name][0]:g} to {asked[name][1]:g}" for name in wrong)
+    said = (
+        f"{name} {sizes[name]:.2f} mm, not proven within {asked[name][0]:g} to {asked[name][1]:g}" for name in wrong
+    )
     why = f"{_named(part)}: {'; '.join(said)} (error {error:.2f} mm)"
     return Outcome.FAIL, why, tuple(f"size {name}" for name in wrong)
 
@@ -284,7 +292,9 @@ def _too_large(extent: Extent, tolerance: Tolerance) -> list[tuple[str, str]]:
         (extent.area_mm2, tolerance.area_mm2, "up to {:.2f} mm2 large", "{:g} mm2"),
     ]
     return [
-        (said.format(size), limit.format(most)) for size, most, said, limit in asked if most is not None and not size <= most
+        (said.format(size), limit.format(most))
+        for size, most, said, limit in asked
+        if most is not None and not size <= most
     ]
 
 
