@@ -81,9 +81,7 @@ BAD_POINTS = [
 
 
 @pytest.mark.parametrize(("pixels", "mm", "said"), BAD_POINTS, ids=[row[2] for row in BAD_POINTS])
-def test_points_that_make_no_plane_are_refused(
-    pixels: NDArray[np.float64], mm: NDArray[np.float64], said: str
-) -> None:
+def test_points_that_make_no_plane_are_refused(pixels: NDArray[np.float64], mm: NDArray[np.float64], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         by_points(pixels, mm, **CAMERA)  # type: ignore[arg-type]
 
@@ -181,7 +179,9 @@ def test_pictures_of_a_real_board_calibrate_a_camera(tmp_path: Path) -> None:
 def test_points_and_a_scale_calibrate_too(tmp_path: Path) -> None:
     picture = drawn(tmp_path, "a.png", board(5, 5))
     points = tmp_path / "points"
-    points.write_text("# x y X Y\n" + "".join(f"{x} {y} {u} {v}\n" for (x, y), (u, v) in zip(GRID, to_mm(GRID), strict=True)))
+    points.write_text(
+        "# x y X Y\n" + "".join(f"{x} {y} {u} {v}\n" for (x, y), (u, v) in zip(GRID, to_mm(GRID), strict=True))
+    )
     out = tmp_path / "belt.json"
     assert told(picture, "--out", out, "--points", points).exit_code == 0
     assert read_calibration(out)[0].error_mm == pytest.approx(0, abs=1e-6)

@@ -141,14 +141,18 @@ def test_tolerances_are_those_of_the_one_part() -> None:
     judged = judge(seen(SMALL, bracket), RULE)
     assert (judged.outcome, judged.part_type) == (Outcome.FAIL, "")
     assert judge(seen(bracket), RULE).causes == ("several parts",)
-    assert judge(seen(replace(bracket, score=0.69)), RULE).outcome is Outcome.PASS  # not sure enough to be a second part
+    assert (
+        judge(seen(replace(bracket, score=0.69)), RULE).outcome is Outcome.PASS
+    )  # not sure enough to be a second part
     assert judge(Detections(1, (replace(Box(*WASHER), score=0.4), SMALL), "m"), RULE).outcome is Outcome.FAIL
     assert judge(Detections(1, (), "m"), RULE).causes == ("no part",)
 
 
 def test_a_zone_of_the_frame_stays_where_it_is() -> None:
     corner = Zone(((0, 0), (250, 0), (250, 480), (0, 480)), of_part=False)
-    rule = replace(RULE, zones={"left": corner}, part_types={"washer": PartRule(tolerate=(Tolerance(("dent",), zone="left"),))})
+    rule = replace(
+        RULE, zones={"left": corner}, part_types={"washer": PartRule(tolerate=(Tolerance(("dent",), zone="left"),))}
+    )
     assert judge(seen(thing(200, 300, 4, 4, "dent")), rule).outcome is Outcome.PASS
     assert judge(seen(thing(230, 300, 4, 4, "dent")), rule).outcome is Outcome.FAIL
 
@@ -188,7 +192,9 @@ rules = st.builds(
 
 
 @given(st.lists(defects, min_size=1, max_size=6), rules, st.data())
-def test_a_larger_defect_never_makes_a_part_better(things: list[Box], rule: InspectionRule, data: st.DataObject) -> None:
+def test_a_larger_defect_never_makes_a_part_better(
+    things: list[Box], rule: InspectionRule, data: st.DataObject
+) -> None:
     n = data.draw(st.integers(0, len(things) - 1))
     grow = [data.draw(spans) - 1 for _ in range(4)]
     box = things[n]
@@ -208,7 +214,9 @@ def test_one_more_defect_never_makes_a_part_better(things: list[Box], rule: Insp
 
 
 @given(st.lists(defects, max_size=5), rules, st.randoms())
-def test_the_order_of_boxes_and_tolerances_does_not_matter(things: list[Box], rule: InspectionRule, chance: object) -> None:
+def test_the_order_of_boxes_and_tolerances_does_not_matter(
+    things: list[Box], rule: InspectionRule, chance: object
+) -> None:
     own = rule.part_types["washer"]
     turned = replace(rule, part_types={"washer": replace(own, tolerate=own.tolerate[::-1])})
     assert judge(seen(*things), rule).outcome is judge(seen(*reversed(things)), turned).outcome
@@ -246,10 +254,18 @@ WRONG = [
     ("edge_px = 0.5", "edgepx = 0.5", "unknown key 'edgepx'; remove it or correct its spelling"),
     ("count = 2", "counts = 2", "unknown key 'part[...].tolerate[0].counts'; remove it or correct its spelling"),
     ("[part.washer]", "[part.nut]", "part.nut is not among parts, which are washer, bracket"),
-    ("defect_scores.stain", "defect_scores.crack", "part.washer.defect_scores names 'crack', which is not among defects"),
+    (
+        "defect_scores.stain",
+        "defect_scores.crack",
+        "part.washer.defect_scores names 'crack', which is not among defects",
+    ),
     ('zone = "rim"', 'zone = "rime"', "part.washer.tolerate[0].zone is 'rime', which is not among zones"),
     ("part_score = 0.6", "part_score = 1.5", "part_score is 1.5; give a number from 0 to 1"),
-    ("[39.0, 41.0]", "[41.0, 39.0]", "part.washer.sizes_mm.length is 41 to 39; the first must be the smaller, from 0 on"),
+    (
+        "[39.0, 41.0]",
+        "[41.0, 39.0]",
+        "part.washer.sizes_mm.length is 41 to 39; the first must be the smaller, from 0 on",
+    ),
     ("length_mm = 1", "length_mm = -1", "part.washer.tolerate[0] has a limit that is no number from 0 to 1000000"),
     ("length_mm = 1", "length_mm = nan", "part.washer.tolerate[0] has a limit that is no number from 0 to 1000000"),
     ("[1, 0], [1, 0.25]", "[1, 0]", "zones.rim.polygon needs 3 to 64 corners"),

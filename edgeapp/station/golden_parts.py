@@ -291,7 +291,7 @@ def _drift(
             continue
         p = signed_rank(differences)
         series = [*(each.medians[name] for each in same[REFERENCE_RUNS:] if name in each.medians), shift]
-        crept = self_starting_cusum(series, _LEAST_SIGMA)
+        crept = self_starting_cusum(series, _LEAST_SIGMA)[-1]
         if p < FALSE_ALARMS / len(now):
             said.append(f"the {name} moved by {shift:+.3f} (signed ranks, p = {p:.1g}, {len(differences)} parts)")
         elif abs(crept) > CUSUM_LIMIT:

@@ -348,18 +348,23 @@ CUSUM_LIMIT: Final = 7.0
 (exp(2kb) - 2kb - 1) / 2k^2 with b = h + 1.166, both sides)."""
 
 
-def self_starting_cusum(values: Sequence[float], least_sigma: float) -> float:
-    """How far the newest of the values has drifted from all before it: the larger one-sided sum, negative if it is the lower one.
+def self_starting_cusum(values: Sequence[float], least_sigma: float) -> list[float]:
+    """How far the values have drifted from all before them, after each: the larger one-sided sum, negative if it is the lower one.
 
     Each value is compared with mean and deviation of those before it and made standard normal by Student's distribution, so that
     no period of known-good values is needed (Hawkins 1987). Beyond CUSUM_LIMIT is an alarm. `least_sigma` is the deviation that is
     assumed at least: what repeats exactly has none.
     """
-    up = down = 0.0
-    for n in range(2, len(values)):
-        before = values[:n]
-        sigma = max(stdev(before), least_sigma)
-        t = (values[n] - fmean(before)) / sigma * sqrt(n / (n + 1))
-        u = normal_quantile(min(max(t_cdf(t, n - 1), 1e-12), 1 - 1e-12))
-        up, down = max(0.0, up + u - CUSUM_SLACK), max(0.0, down - u - CUSUM_SLACK)
-    return up if up >= down else -down
+    up = down = mean = squares = 0.0
+    found = []
+    for n, value in enumerate(values):
+        if n >= 2:
+            sigma = max(sqrt(squares / (n - 1)), least_sigma)
+            t = (value - mean) / sigma * sqrt(n / (n + 1))
+            u = normal_quantile(min(max(t_cdf(t, n - 1), 1e-12), 1 - 1e-12))
+            up, down = max(0.0, up + u - CUSUM_SLACK), max(0.0, down - u - CUSUM_SLACK)
+        found.append(up if up >= down else -down)
+        step = value - mean  # mean and sum of squares as they grow (Welford 1962)
+        mean += step / (n + 1)
+        squares += step * (value - mean)
+    return found
