@@ -143,9 +143,9 @@ def runs_of(shifts: Sequence[float], noise: float, seed: int) -> list[Run]:
 
 
 def test_noise_is_no_drift() -> None:
-    """4,000 runs of twenty stations: fewer false alarms than the two tests state together (about 5 expected at most)."""
-    alarms = sum(bool(run.drift) for seed in range(20) for run in runs_of([0.0] * 200, 0.03, seed))
-    assert alarms <= 5
+    """2,000 runs of ten stations: no more false alarms than the two tests state together."""
+    alarms = sum(bool(run.drift) for seed in range(10) for run in runs_of([0.0] * 200, 0.03, seed))
+    assert alarms <= 3
 
 
 def test_pictures_that_repeat_exactly_are_no_drift() -> None:
@@ -214,8 +214,9 @@ def test_the_cusum_finds_one_standard_deviation_within_some_twenty_values() -> N
     for _ in range(200):
         series = [*rng.normal(0, 1, 100), *rng.normal(1, 1, 100)]
         sums = self_starting_cusum(series, 1e-9)
-        delays.append(next(n for n, each in enumerate(sums[100:], 1) if each > CUSUM_LIMIT))
+        delays.append(next((n for n, each in enumerate(sums[100:], 1) if each > CUSUM_LIMIT), 101))
     assert np.median(delays) < 25
+    assert sum(each > 100 for each in delays) <= 4  # it takes what stays for long for the new mean; signed ranks do not
 
 
 # The set
