@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -13,11 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
+from click.testing import Result as Told
 
 from edgeapp.apps.golden import GoldenCheck, identity_of, past_runs, result_of
 from edgeapp.cli import cli
 from edgeapp.core.events import Box, CameraFrame, ConfigError, Outcome, Verdict
+from edgeapp.devices import conveyor
 from edgeapp.station import queries
 from edgeapp.station.golden_parts import Golden, GoldenSet, Identity, Known, Result, Run, read_set, row_of, run_of
 from edgeapp.station.ledger import open_ledger
@@ -136,7 +139,8 @@ def runs_of(shifts: Sequence[float], noise: float, seed: int) -> list[Run]:
         clock.at(7 + 8 * n)
         scores = np.clip(TRUE + rng.normal(0, noise, TRUE.shape) + shift, 0, 1)
         results = [
-            Result(part.name, Outcome(part.expect), *map(float, each)) for part, each in zip(PARTS, scores, strict=True)
+            Result(part.name, Outcome(part.expect), float(each[0]), float(each[1]))
+            for part, each in zip(PARTS, scores, strict=True)
         ]
         runs.append(golden.judged(results, "shift"))
     return runs
@@ -226,7 +230,7 @@ def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, (40, 60, 3), dtype=np.uint8)
 
 
-def add(folder: Path, image: Path, *more: str) -> Result:
+def add(folder: Path, image: Path, *more: str) -> Told:
     return CliRunner().invoke(cli, ["golden", "add", str(folder), str(image), "--camera", "belt", "--by", "ann", *more])
 
 
@@ -388,3 +392,38 @@ def test_a_run_survives_its_row() -> None:
     assert run_of(row) == run
     with pytest.raises(ConfigError, match="row 1 of the ledger is no golden run"):
         run_of({"seq": 1})
+
+
+# By the bundled detector
+
+
+async def drawn(folder: Path, parts: int) -> list[tuple[Path, str, str]]:
+    """Pictures of the simulated belt, each with its verdict and its defect by the truth."""
+    found = []
+    async with conveyor.start(conveyor.Options(parts=parts, source="belt", seed=4)) as belt:
+        async for frame in belt.frames():
+            path = folder / f"shot{frame.number}.png"
+            cv2.imwrite(str(path), frame.pixels)
+            defects = belt.truth[frame.number].defects
+            found.append((path, "FAIL" if defects else "PASS", defects[0].kind if defects else ""))
+    return found
+
+
+def run_golden(golden: Path) -> Told:
+    return CliRunner().invoke(cli, ["golden", "run", str(golden), "--json"])
+
+
+def test_real_pictures_are_judged_by_the_bundled_detector_and_rule(tmp_path: Path) -> None:
+    golden = tmp_path / "golden"
+    for n, (path, expect, cause) in enumerate(asyncio.run(drawn(tmp_path, 8))):
+        more = ("--cause", cause) if cause else ()
+        assert add(golden, path, "--name", f"P{n}", "--expect", expect, *more).exit_code == 0
+    result = run_golden(golden)
+    says = json.loads(result.stdout)
+    assert (result.exit_code, says["ok"], says["wrong"], len(says["results"])) == (0, True, [], 8)
+    assert all(each["part_score"] > 0.5 for each in says["results"])
+    text = (golden / "golden.toml").read_text()
+    (golden / "golden.toml").write_text(text.replace('expect = "PASS"', 'expect = "FAIL"', 1))
+    result = run_golden(golden)
+    assert result.exit_code == 1
+    assert "PASS instead of FAIL: " in json.loads(result.stdout)["wrong"][0]

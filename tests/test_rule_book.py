@@ -74,7 +74,7 @@ def test_the_same_file_again_adds_nothing_and_another_needs_another_version(tmp_
     ("by", "why", "version"), [(" ", "x", "3"), ("ann", "", "3"), ("ann", "x", "../3"), ("ann", "x", "")]
 )
 def test_a_signature_has_a_name_a_reason_and_a_version(tmp_path: Path, by: str, why: str, version: str) -> None:
-    with pytest.raises(ConfigError, match="needs a name and a reason|must be letters"):
+    with pytest.raises(ConfigError, match=r"needs a name and a reason|must be letters"):
         sign(tmp_path / "book", ONE, version, by=by, why=why, utc_ns=1)
     assert read_book(tmp_path / "book").lines == ()
 
@@ -196,7 +196,7 @@ def test_a_line_that_the_anchor_does_not_count_is_none(tmp_path: Path) -> None:
 
 def test_an_unsigned_rule_is_refused_unless_the_configuration_takes_it() -> None:
     own = settings.parse('[vision.rule]\nversion = "x"').vision
-    with pytest.raises(ConfigError, match="the rule in vision.rule is signed by nobody"):
+    with pytest.raises(ConfigError, match=r"the rule in vision\.rule is signed by nobody"):
         open_rule(own, (), camera="belt")
     allowed = settings.parse('[vision]\nunsigned_rule = true\n[vision.rule]\nversion = "x"').vision
     assert open_rule(allowed, (), camera="belt").signature is None
@@ -211,7 +211,7 @@ def test_the_book_and_the_configuration_do_not_both_decide(tmp_path: Path) -> No
 
 def test_a_book_with_nothing_in_use_decides_nothing(tmp_path: Path) -> None:
     sign(tmp_path / "book", ONE, "1", by="ann", why="the first", utc_ns=1)
-    with pytest.raises(ConfigError, match="no rule of the book .* is in use: edgeapp rules use"):
+    with pytest.raises(ConfigError, match=r"no rule of the book .* is in use: edgeapp rules use"):
         open_rule(station(tmp_path / "book"), (), camera="belt")
 
 

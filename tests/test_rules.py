@@ -43,6 +43,7 @@ RULE = InspectionRule(
     },
     zones={"rim": RIM},
     edge_px=0.0,
+    part_edge_px=0.0,
     calibration=SCALE,
 )
 
@@ -106,7 +107,7 @@ def test_a_part_of_the_wrong_size_fails_and_says_by_how_much() -> None:
 def test_a_size_within_the_error_of_its_limit_is_no_proof() -> None:
     near = Box(100, 100, 504, 400, "washer", 0.9)  # 40.4 mm
     assert judge(seen(part=near), RULE).outcome is Outcome.PASS
-    for less_sure in (replace(RULE, edge_px=0.6), replace(RULE, calibration=replace(SCALE, error_mm=0.11))):
+    for less_sure in (replace(RULE, part_edge_px=0.6), replace(RULE, calibration=replace(SCALE, error_mm=0.11))):
         judged = judge(seen(part=near), less_sure)
         assert (judged.outcome, judged.causes) == (Outcome.FAIL, ("size length",))
         assert judged.sizes_mm["length"] == 40.4
@@ -279,7 +280,7 @@ WRONG = [
 def test_what_is_wrong_in_a_rule_file_is_named(right: str, wrong: str, said: str) -> None:
     text = FILE.replace(right, wrong, 1)
     assert text != FILE
-    with pytest.raises(ConfigError, match="^rule.toml") as raised:
+    with pytest.raises(ConfigError, match=r"^rule\.toml") as raised:
         settings.parse_rule(text, "rule.toml")
     assert said in str(raised.value)
 

@@ -112,8 +112,11 @@ class InspectionRule:
     """By the part's label."""
 
     zones: Mapping[str, Zone] = field(default_factory=dict)
-    edge_px: float = 1.0
-    """How far a box's edge may lie from the edge of what is in it; counts against the part wherever something is measured."""
+    edge_px: float = 3.5
+    """How far inside of a defect's edge its box's may lie; counts against the part wherever a defect is measured."""
+
+    part_edge_px: float = 1.5
+    """How far from a part's edge its box's may lie; counts against the part wherever it is measured."""
 
     sha256: str = ""
     """Of the rule's file, in hex."""
@@ -222,7 +225,7 @@ def _wrong_size(
         return Outcome.NOT_INSPECTED, "the part must be measured, and there is no calibration", ("no calibration",)
     if not scale.covers(part):
         return Outcome.NOT_INSPECTED, f"{_named(part)} lies outside of the calibrated area", ("not measurable",)
-    error = scale.error_mm + 2 * rule.edge_px * scale.px_mm(part)
+    error = scale.error_mm + 2 * rule.part_edge_px * scale.px_mm(part)
     wrong = [
         name
         for name, (least, most) in asked.items()
