@@ -6,19 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from ledger_world import evidence
 
 from edgeapp import config as settings
-from edgeapp.apps.rules import known_to, note_rule, open_rule, rule_of
+from edgeapp.apps.rules import known_to, last_rule, moved_utc_ns, note_rule, open_rule, rule_of
 from edgeapp.cli import cli
-from edgeapp.core.events import ConfigError
+from edgeapp.core.events import ConfigError, Outcome
 from edgeapp.station import queries
 from edgeapp.station.evidence import Head, follow
 from edgeapp.station.ledger import open_ledger
 from edgeapp.station.rule_book import read_book, sign, use
 from edgeapp.station.store import open_reading
+from edgeapp.vision.calibration import by_scale
 
 ONE = b'version = "1"\nparts = ["washer"]\ndefects = ["scratch", "stain"]\n'
 TWO = ONE.replace(b'"1"', b'"2"') + b"defect_score = 0.4\n"
@@ -241,13 +243,9 @@ async def test_each_switch_is_a_row_of_the_ledger_and_no_switch_is_none(tmp_path
         if start == 2:
             use(book, "1", by="bob", why="back again", utc_ns=9)
         opened = open_rule(station(book), (), camera="belt")
-        past = []
-        if start:
-            database = open_reading(folder)
-            past = queries.notes(database, "rule", 1)
-            database.close()
+        past = last_rule(folder)
         async with open_ledger(folder) as ledger:
-            await note_rule(ledger, opened, past[0] if past else None)
+            await note_rule(ledger, opened, past)
             await ledger.record(evidence(start, rule=opened.rule.id))
     database = open_reading(folder)
     rows = queries.notes(database, "rule", 10)[::-1]
@@ -259,6 +257,29 @@ async def test_each_switch_is_a_row_of_the_ledger_and_no_switch_is_none(tmp_path
     ]  # fmt: skip
     assert verdicts == [rows[0]["rule"]] * 2 + [rows[1]["rule"]] * 2
     assert rows[1]["book"] == str(read_book(book).head)
+
+
+@pytest.mark.real_time
+async def test_a_calibration_older_than_the_camera_moved_is_refused(tmp_path: Path) -> None:
+    folder, file = tmp_path / "ledger", tmp_path / "belt.json"
+    assert moved_utc_ns(folder, "belt") is None
+    async with open_ledger(folder, utc_ns=lambda: 5_000) as ledger:
+        await ledger.record(evidence(1))
+        assert moved_utc_ns(folder, "belt") is None
+        await ledger.record(evidence(2, Outcome.NOT_INSPECTED, ("camera moved",)))
+    assert moved_utc_ns(folder, "belt") == 5_000
+    assert moved_utc_ns(folder, "other") is None
+    for utc_ns, refused in ((4_999, True), (5_001, False)):
+        scale = by_scale(0.1, camera="belt", width=640, height=480, utc_ns=utc_ns)
+        file.write_bytes(msgspec.json.encode(scale))
+        vision = settings.Vision(calibration=str(file))
+        if refused:
+            with pytest.raises(ConfigError, match="was moved after it had been calibrated"):
+                open_rule(vision, (), camera="belt", moved_utc_ns=moved_utc_ns(folder, "belt"))
+        else:
+            opened = open_rule(vision, (), camera="belt", moved_utc_ns=moved_utc_ns(folder, "belt"))
+            assert opened.rule.calibration == scale
+            assert len(opened.row()["calibration_sha256"]) == 64
 
 
 # The commands

@@ -18,6 +18,8 @@ from edgeapp.core.placement import Late, Why
 from edgeapp.core.record import AnyRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
+from edgeapp.vision.calibrated import CalibratedLook
+from edgeapp.vision.calibration import by_scale
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule, judge
 from edgeapp.vision.second_look import in_doubt, together
@@ -113,6 +115,22 @@ async def test_a_detector_that_is_late_is_not_waited_for() -> None:
     assert verdict.outcome is Outcome.NOT_INSPECTED
     assert verdict.decided_ns == 198 * MS
     assert "by the due time" in verdict.why
+
+
+async def test_a_picture_that_the_calibration_is_not_of_is_not_a_pass() -> None:
+    async def look(frame: CameraFrame, /, *, due_ns: int, of: str) -> Detections:
+        return Detections(frame.number, (Box(*WASHER),), "m")
+
+    for camera, size, outcome in (
+        ("belt", 4, Outcome.PASS),
+        ("belt", 8, Outcome.NOT_INSPECTED),
+        ("eye", 4, Outcome.NOT_INSPECTED),
+    ):
+        calibration = by_scale(0.1, camera=camera, width=size, height=size, utc_ns=1)
+        inspection = Inspection(CalibratedLook(look, calibration), RULE, due_after_ns=200 * MS, sink=lambda _: None)
+        verdict = await inspection.inspect(_frame(1, 0))
+        assert verdict.outcome is outcome
+        assert outcome is Outcome.PASS or "the calibration is of" in verdict.why
 
 
 async def test_a_detector_that_fails_is_not_a_pass() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,7 @@ from edgeapp.station.golden_parts import (
     run_of,
 )
 from edgeapp.station.ledger import Ledger
-from edgeapp.station.store import open_reading
+from edgeapp.station.store import DATABASE, open_reading
 from edgeapp.vision.rules import InspectionRule
 
 BUDGET_NS: Final = 2_000 * MS
@@ -138,8 +138,33 @@ class GoldenCheck:
             await asyncio.sleep(_AGAIN_S if failed else _LOOK_S)
 
 
+def open_golden(
+    golden: settings.Golden,
+    inspect: Inspect,
+    rule: InspectionRule,
+    *,
+    model: str,
+    camera: str,
+    past: Sequence[Run],
+    ledger: Ledger | None,
+    alarm: Callable[[str], None],
+) -> GoldenCheck | None:
+    """The configured golden set, with what the ledger knows of it; None if there is none. Raises ConfigError.
+
+    `inspect` is an inspection of its own, with BUDGET_NS and a sink that drops: the detector, rule and zones of the station.
+    """
+    if not golden.folder:
+        return None
+    found = read_set(Path(golden.folder))
+    identity = identity_of(found, rule, model, camera)
+    state = Golden(found, identity, past, shifts_utc=golden.shifts_utc, utc_ns=time.time_ns)
+    return GoldenCheck(state, inspect, rule, alarm=alarm, ledger=ledger)
+
+
 def past_runs(folder: Path) -> list[Run]:
-    """The runs in a ledger, the oldest first. Raises ConfigError."""
+    """The runs in a ledger, the oldest first; none if there is no ledger yet. Raises ConfigError."""
+    if not (folder / DATABASE).exists():
+        return []
     with closing(open_reading(folder)) as database:
         return [run_of(row) for row in reversed(queries.notes(database, "golden", RUNS_MAX))]
 

@@ -11,7 +11,8 @@ from edgeapp import config as settings
 from edgeapp.apps.rules import open_rule
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
-from edgeapp.vision.inspection import Inspection, watch
+from edgeapp.vision.calibrated import CalibratedLook
+from edgeapp.vision.inspection import Inspection, Look, watch
 from edgeapp.vision.split import SplitDetector
 
 
@@ -29,8 +30,10 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     split = vision.detect.engine == "detect_split"  # its features leave as one byte each
     stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
     local: Any = stage.local
-    detect = SplitDetector(local.stem, stage) if split else stage
+    detect: Look = SplitDetector(local.stem, stage) if split else stage
     rule = open_rule(vision, getattr(local, "labels", ()), camera=camera_name(vision.camera)).rule
+    if rule.calibration:
+        detect = CalibratedLook(detect, rule.calibration)
     settle()
     due_after_ns = round(vision.budget_ms * MS)
     return Inspection(detect, rule, due_after_ns=due_after_ns, sink=parts.sink, on_part=stage.probe)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import msgspec
 
 from edgeapp import config as settings
 from edgeapp.core.events import ConfigError
+from edgeapp.station import queries
 from edgeapp.station.ledger import Ledger
 from edgeapp.station.rule_book import Line, read_book
+from edgeapp.station.store import DATABASE, open_reading
 from edgeapp.vision.calibration import Calibration, refusal
 from edgeapp.vision.rules import InspectionRule, PartRule, Tolerance, Zone
 
@@ -92,6 +95,22 @@ def known_to(rule: InspectionRule, classes: Collection[str], name: str) -> None:
         raise ConfigError(
             f"{name} names the class {unknown[0]!r}, which the detector does not know; it knows {', '.join(classes)}"
         )
+
+
+def last_rule(ledger: Path) -> dict[str, Any] | None:
+    """The newest row `rule` of a ledger; None if there is none, or no ledger yet. Raises ConfigError."""
+    if not (ledger / DATABASE).exists():
+        return None
+    with closing(open_reading(ledger)) as database:
+        return next(iter(queries.notes(database, "rule", 1)), None)
+
+
+def moved_utc_ns(ledger: Path, camera: str) -> int | None:
+    """When a ledger last says that this camera had moved; None if never, or if there is no ledger yet. Raises ConfigError."""
+    if not (ledger / DATABASE).exists():
+        return None
+    with closing(open_reading(ledger)) as database:
+        return queries.last_with_cause(database, "camera moved", camera)
 
 
 async def note_rule(ledger: Ledger, opened: OpenedRule, last: dict[str, Any] | None) -> None:
