@@ -97,7 +97,9 @@ class Inspection:
             looks.append(mirrored_back(seen, frame, *sides))
         return looks
 
-    def _verdict(self, frame: CameraFrame, due_ns: int, judged: Judged, seen: Detections | None, looks: int) -> Verdict:
+    def _verdict(
+        self, frame: CameraFrame, due_ns: int, judged: Judged, seen: Detections | None, looks: int
+    ) -> Verdict:
         decided_ns, outcome, why = now_ns(), judged.outcome, judged.why
         if decided_ns > due_ns and outcome is not Outcome.NOT_INSPECTED:
             outcome, why = Outcome.NOT_INSPECTED, f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
