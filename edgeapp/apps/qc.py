@@ -8,10 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.rules import open_rule
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
-from edgeapp.vision.inspection import Inspection, watch
-from edgeapp.vision.rules import InspectionRule
+from edgeapp.vision.calibrated import CalibratedLook
+from edgeapp.vision.inspection import Inspection, Look, watch
 from edgeapp.vision.split import SplitDetector
 
 
@@ -29,24 +30,18 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     split = vision.detect.engine == "detect_split"  # its features leave as one byte each
     stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
     local: Any = stage.local
-    detect = SplitDetector(local.stem, stage) if split else stage
+    detect: Look = SplitDetector(local.stem, stage) if split else stage
+    rule = open_rule(vision, getattr(local, "labels", ()), camera=camera_name(vision.camera)).rule
+    if rule.calibration:
+        detect = CalibratedLook(detect, rule.calibration)
     settle()
     due_after_ns = round(vision.budget_ms * MS)
-    return Inspection(detect, rule_of(vision.rule), due_after_ns=due_after_ns, sink=parts.sink, on_part=stage.probe)
+    return Inspection(detect, rule, due_after_ns=due_after_ns, sink=parts.sink, on_part=stage.probe)
 
 
-def rule_of(rule: settings.Rule) -> InspectionRule:
-    """The rule as the configuration says it."""
-    return InspectionRule(
-        parts=rule.parts,
-        defects=rule.defects,
-        part_score=rule.part_score,
-        defect_score=rule.defect_score,
-        defect_scores=rule.defect_scores,
-        doubt_from_score=rule.doubt_from_score,
-        doubt_below_score=rule.doubt_below_score,
-        version=rule.version,
-    )
+def camera_name(camera: settings.Camera) -> str:
+    """What the camera's frames are called."""
+    return "belt" if camera.source == "simulated" else "camera"
 
 
 async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[CameraFrame]:

@@ -81,7 +81,8 @@ class Entry:
     """One row to be: the kind, both clocks, and what it says."""
 
     kind: str
-    """`verdict`, `judgement`, or one of the ledger's own: `opened`, `clock`, `image removed`, `unrecorded`."""
+    """`verdict`, `judgement`, `rule` (which one decides from here on), `golden` (a run of known parts), or one of the ledger's own:
+    `opened`, `clock`, `image removed`, `unrecorded`."""
 
     utc_ns: int
     mono_ns: int

@@ -14,7 +14,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,6 +111,10 @@ class Ledger:
         if not 0 < judgement.of <= self.head.rows:
             raise BackendError(f"the ledger has no row {judgement.of} to judge")
         return await asyncio.shield(self._submit("judgement", says(judgement)))
+
+    async def note(self, kind: str, fields: Mapping[str, Any]) -> Receipt:
+        """Record what is no verdict, such as a switch of the rule; durable on return. Raises BackendError as `submit` does."""
+        return await asyncio.shield(self._submit(kind, dict(fields)))
 
     def _submit(
         self, kind: str, fields: dict[str, Any], verdict: Verdict | None = None, picture: Picture | None = None

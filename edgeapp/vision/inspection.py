@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable
+from dataclasses import replace
 from typing import Final, Protocol
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
 from edgeapp.core.record import Sink
-from edgeapp.vision.rules import InspectionRule, judge
+from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.second_look import MIRRORINGS, in_doubt, mirrored, mirrored_back, together
 
 _IN_FLIGHT_MAX: Final = 8  # frames inspected at once; a faster line is told so, part by part
@@ -52,24 +53,27 @@ class Inspection:
         advanced = self._last_at_ns is None or frame.at_ns > self._last_at_ns
         self._last_at_ns = max(frame.at_ns, self._last_at_ns or frame.at_ns)
         seen: Detections | None = None
-        outcome, why = Outcome.NOT_INSPECTED, "the inspection was ended before an answer came"
+        looks = 0
+        judged = Judged(Outcome.NOT_INSPECTED, "the inspection was ended before an answer came")
         try:
             if not advanced:
-                why = "the camera's timestamp did not advance"
+                judged = replace(judged, why="the camera's timestamp did not advance")
             elif self._in_flight >= _IN_FLIGHT_MAX:
-                why = f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting"
+                judged = replace(judged, why=f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting")
             else:
                 seen = await self._look(frame, due_ns)
                 again = await self._look_again(frame, due_ns) if in_doubt(seen, self._rule) else None
                 seen = together((seen, *again)) if again else seen
-                outcome, why = judge(seen, self._rule)
-                why += "" if again is None else ", on a second look" if again else ", no time for a second look"
+                looks = 1 + len(again or ())
+                judged = judge(seen, self._rule)
+                more = "" if again is None else ", on a second look" if again else ", no time for a second look"
+                judged = replace(judged, why=judged.why + more)
         except TimeoutError:
-            why = "no answer from the detector by the due time"
+            judged = replace(judged, why="no answer from the detector by the due time")
         except BackendError as failure:
-            why = f"the detector failed: {failure}"
+            judged = replace(judged, why=f"the detector failed: {failure}")
         finally:  # a part in flight when the station is stopped gets its verdict too
-            verdict = self._verdict(frame, due_ns, outcome, why, seen)
+            verdict = self._verdict(frame, due_ns, judged, seen, looks)
             self._sink(verdict)
         return verdict
 
@@ -93,9 +97,10 @@ class Inspection:
             looks.append(mirrored_back(seen, frame, *sides))
         return looks
 
-    @staticmethod
-    def _verdict(frame: CameraFrame, due_ns: int, outcome: Outcome, why: str, seen: Detections | None) -> Verdict:
-        decided_ns = now_ns()
+    def _verdict(
+        self, frame: CameraFrame, due_ns: int, judged: Judged, seen: Detections | None, looks: int
+    ) -> Verdict:
+        decided_ns, outcome, why = now_ns(), judged.outcome, judged.why
         if decided_ns > due_ns and outcome is not Outcome.NOT_INSPECTED:
             outcome, why = Outcome.NOT_INSPECTED, f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
         return Verdict(
@@ -108,6 +113,10 @@ class Inspection:
             due_ns=due_ns,
             boxes=seen.boxes if seen else (),
             model=seen.model if seen else "",
+            part_type=judged.part_type,
+            sizes_mm=judged.sizes_mm,
+            rule=self._rule.id if looks else "",
+            looks=looks,
         )
 
 
