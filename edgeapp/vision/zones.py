@@ -33,7 +33,7 @@ class Zones:
             if len(polygon) < 3:
                 raise ConfigError(f"a zone needs three corners or more, not {len(polygon)}")
             if not self.in_px and not all(0 <= value <= 1 for corner in polygon for value in corner):
-                raise ConfigError("a zone's corners are shares of the picture, 0 to 1; for pixels say unit = 'px'")
+                raise ConfigError("a zone's corners are shares of the picture, 0 to 1; for pixels say units = 'px'")
 
     def only(self, seen: Detections, parts: Sequence[str], width: int, height: int) -> Detections:
         """What of `seen` counts; `parts` are the labels of parts, all others are treated as defects."""
