@@ -677,7 +677,7 @@ def _captures(vision: Vision) -> dict[str, bool]:
     """What is wrong between trigger, capture and cameras, by the sentence that says so."""
     triggered, tracks = vision.trigger.source != "camera", vision.capture.policy == "tracks"
     names = [each.name for each in vision.further_cameras]
-    longest_ms = max(each.window_ms for each in (vision.capture, *vision.further_cameras))
+    longest_ms = max(vision.capture.window_ms, *(each.window_ms for each in vision.further_cameras), 0.0)
     return {
         "vision.capture.policy is 'tracks', for which vision.trigger.source must be 'camera'": triggered and tracks,
         "vision.capture.window_ms must leave something of vision.budget_ms; make it shorter": triggered

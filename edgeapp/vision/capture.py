@@ -131,15 +131,17 @@ class _Frames:
             self._gone_ns = self._recent.popleft().at_ns
             self._taken.pop(self._gone_ns, None)
         self._recent.append(frame)
-        reached = [each for each in self._claims if frame.at_ns >= each.start_ns]
-        self._claims = [each for each in self._claims if frame.at_ns < each.start_ns]
+        waiting = [each for each in self._claims if not each.frame.done()]  # one whose time was up a moment ago is done
+        reached = [each for each in waiting if frame.at_ns >= each.start_ns]
+        self._claims = [each for each in waiting if frame.at_ns < each.start_ns]
         self._settle(reached, frame)
 
     def end(self, why: str) -> None:
         """There will be no more frames."""
         self._ended, self.trouble = True, why
         for claim in self._claims:
-            claim.frame.set_result(why)
+            if not claim.frame.done():
+                claim.frame.set_result(why)
         self._claims.clear()
 
     def _settle(self, claims: list[_Claim], frame: CameraFrame) -> None:
