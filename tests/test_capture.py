@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,12 @@ async def _line(
         window = windows[n] if windows else Window(0, 50 * MS)
         eyes.append(Eye(name, Camera(rows, name), inspection, window))
     line.capture = Capture(
-        eyes, source="line", due_after_ns=BUDGET_NS, sink=line.records.append, on_part=line.given.append, on_loss=line.lost.append
+        eyes,
+        source="line",
+        due_after_ns=BUDGET_NS,
+        sink=line.records.append,
+        on_part=line.given.append,
+        on_loss=line.lost.append,
     )
     await line.capture.run(_pulled(triggers))
     assert [each for each in line.records if isinstance(each, Verdict)] == [each.verdict for each in line.given]
@@ -130,7 +136,7 @@ def _not(cause: str) -> tuple[str, tuple[str, ...]]:
 
 
 # name: triggers (ms), frames (sensor time, arrival), what the detector sees at a sensor time, expected
-SCRIPTS = {
+SCRIPTS: dict[str, tuple[Any, Any, dict[float, tuple[Box, ...]], list[tuple[str, tuple[str, ...]]]]] = {
     "each trigger takes the first frame after it": (
         [100, 300], _at(90, 123, 156, 290, 323), {123: (PART,), 323: (PART, SCRATCH)}, [PASSED, FAILED]
     ),
@@ -160,7 +166,7 @@ SCRIPTS = {
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_the_frame_of_a_trigger(name: str) -> None:
     triggers, frames, seen, expected = SCRIPTS[name]
-    line = await _line(triggers, frames, detector=Detector(seen))  # type: ignore[arg-type]
+    line = await _line(triggers, frames, detector=Detector(seen))
     assert line.told() == [(n, *each) for n, each in enumerate(expected, 1)]
     assert all(each.verdict.decided_ns <= each.verdict.due_ns for each in line.given)
 
@@ -199,7 +205,9 @@ async def test_the_verdict_the_records_and_the_frame_carry_the_triggers_number()
 
 async def test_a_line_faster_than_its_inspection_is_told_part_by_part_and_counted() -> None:
     triggers = [100 + 5 * n for n in range(40)]
-    line = await _line(triggers, [(at + 1, at + 1) for at in triggers], detector=Detector(takes_ms={at + 1: 190 for at in triggers}))
+    line = await _line(
+        triggers, [(at + 1, at + 1) for at in triggers], detector=Detector(takes_ms={at + 1: 190 for at in triggers})
+    )
     told = line.told()
     assert [number for number, _, _ in told] == list(range(1, 41))
     assert {causes for _, _, causes in told[:8]} == {()}
@@ -292,7 +300,11 @@ async def test_a_trigger_source_that_fails_is_told_and_heard_again() -> None:
 
     class Flaky:
         def __init__(self) -> None:
-            self.rows: list[Trigger | DeviceError] = [Trigger(1, 0, "plc"), DeviceError("plc gone"), Trigger(2, 300 * MS, "plc")]
+            self.rows: list[Trigger | DeviceError] = [
+                Trigger(1, 0, "plc"),
+                DeviceError("plc gone"),
+                Trigger(2, 300 * MS, "plc"),
+            ]
 
         async def __aiter__(self) -> AsyncIterator[Trigger]:
             while self.rows:
@@ -305,7 +317,12 @@ async def test_a_trigger_source_that_fails_is_told_and_heard_again() -> None:
     inspection = Inspection(Detector(), RULE, due_after_ns=BUDGET_NS, sink=line.records.append)
     eye = Eye("belt", Camera(_at(10, 310)), inspection)
     await Capture(
-        [eye], source="line", due_after_ns=BUDGET_NS, sink=line.records.append, on_part=line.given.append, on_loss=line.lost.append
+        [eye],
+        source="line",
+        due_after_ns=BUDGET_NS,
+        sink=line.records.append,
+        on_part=line.given.append,
+        on_loss=line.lost.append,
     ).run(Flaky())
     assert (line.told(), len(line.lost)) == ([(1, *PASSED), (2, *PASSED)], 1)
 
@@ -347,7 +364,12 @@ def test_every_trigger_gets_exactly_one_verdict_whatever_comes(
             inspection = Inspection(detector, RULE, due_after_ns=BUDGET_NS, sink=line.records.append)
             eyes.append(Eye(f"eye{n}", Camera(frames), inspection, Window(5 * n * MS, 40 * MS)))
         capture = Capture(
-            eyes, source="line", due_after_ns=BUDGET_NS, sink=line.records.append, on_part=line.given.append, on_loss=line.lost.append
+            eyes,
+            source="line",
+            due_after_ns=BUDGET_NS,
+            sink=line.records.append,
+            on_part=line.given.append,
+            on_loss=line.lost.append,
         )
         running = asyncio.create_task(capture.run(pulls()))
         if stop_ms is not None:
@@ -369,5 +391,11 @@ def test_every_trigger_gets_exactly_one_verdict_whatever_comes(
             assert all(
                 frame and 5 * n * MS <= frame.at_ns - at_ns <= (5 * n + 40) * MS for n, frame in enumerate(frames)
             )
-    passed = [view.frame.at_ns for each in line.given if each.verdict.outcome is Outcome.PASS for view in each.views[:1] if view.frame]
+    passed = [
+        view.frame.at_ns
+        for each in line.given
+        if each.verdict.outcome is Outcome.PASS
+        for view in each.views[:1]
+        if view.frame
+    ]
     assert len(passed) == len(set(passed))

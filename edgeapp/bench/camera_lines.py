@@ -25,7 +25,9 @@ PITCH_PX: Final = 420
 PERIOD_NS: Final = 250 * MS
 LIGHTS: Final = ("normal", "shifted", "varied")
 MARKS: Final = tuple(
-    (left / SIZE_PX, top / SIZE_PX, (left + 34) / SIZE_PX, (top + 34) / SIZE_PX) for left in (0, 286) for top in (0, 286)
+    (left / SIZE_PX, top / SIZE_PX, (left + 34) / SIZE_PX, (top + 34) / SIZE_PX)
+    for left in (0, 286)
+    for top in (0, 286)
 )
 """Where the marks are looked for, as a configuration says it."""
 
@@ -52,7 +54,9 @@ def good_frames(seed: int, line: int, count: int) -> Iterator[CameraFrame]:
         piece = _with_marks(np.take(belt, range(moved, moved + SIZE_PX), axis=1, mode="wrap"))
         placed = [] if rng.random() < 0.05 else [_part(rng, look)]
         pixels, _ = take_picture(rng, piece, placed, replace(look, exposure=look.exposure * drift))
-        yield CameraFrame(through_jpeg(pixels) if jpeg else pixels, number * PERIOD_NS, number, "belt", TimestampKind.FILE)
+        yield CameraFrame(
+            through_jpeg(pixels) if jpeg else pixels, number * PERIOD_NS, number, "belt", TimestampKind.FILE
+        )
 
 
 def through_jpeg(pixels: Image, quality: int = _JPEG_QUALITY) -> Image:

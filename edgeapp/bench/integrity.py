@@ -154,7 +154,11 @@ async def _judge(
     records: list[AnyRecord] = []
     lane = Lane("integrity")
     inspection = Inspection(
-        passes, _RULE, due_after_ns=_BUDGET_NS, sink=records.append, check=checking(Timed(), lane)  # type: ignore[arg-type]
+        passes,
+        _RULE,
+        due_after_ns=_BUDGET_NS,
+        sink=records.append,
+        check=checking(Timed(), lane),  # type: ignore[arg-type]
     )
     if before is not None:
         await sleep_until(before.at_ns)
@@ -184,7 +188,13 @@ def _bars(lines: Sequence[Line]) -> list[Bar]:
     return [
         at_most("faults_missed", injected - caught, 0, f"of {injected}", note),
         at_most("false_alarms", len(false), allowed, f"of {good}", why),
-        at_most("check_cpu_median_ms", statistics.median(took), 2, "ms", "of the checks' thread, a frame of 320 px with four marks"),
+        at_most(
+            "check_cpu_median_ms",
+            statistics.median(took),
+            2,
+            "ms",
+            "of the checks' thread, a frame of 320 px with four marks",
+        ),
     ]
 
 
@@ -195,7 +205,9 @@ def _figures(lines: Sequence[Line]) -> dict[str, Any]:
     for fault in FAULTS:
         for degree in ("mild", "strong"):
             key = (fault.name, degree)
-            injected, caught, named = (sum(getattr(each, name)[key] for each in lines) for name in ("injected", "caught", "named"))
+            injected, caught, named = (
+                sum(getattr(each, name)[key] for each in lines) for name in ("injected", "caught", "named")
+            )
             told[f"{fault.name}, {degree}"] = f"{caught} of {injected}, {named} by name"
     dirt = [frames for each in lines for frames in each.dirt_frames]
     return {
@@ -207,5 +219,3 @@ def _figures(lines: Sequence[Line]) -> dict[str, Any]:
         "false": [why for each in lines for why in each.false_alarms][:20],
         "missed": [why for each in lines for why in each.missed][:20],
     }
-
-

@@ -149,7 +149,9 @@ class _Frames:
         late = [each for each in claims if frame.at_ns > each.end_ns]
         for each in late:
             after_ms = (frame.at_ns - each.end_ns) / MS
-            each.frame.set_result(f"no frame within {self.eye.window.window_ns / MS:g} ms: the next came {after_ms:.0f} ms later")
+            each.frame.set_result(
+                f"no frame within {self.eye.window.window_ns / MS:g} ms: the next came {after_ms:.0f} ms later"
+            )
         good = [each for each in claims if frame.at_ns <= each.end_ns]
         first = self._taken.get(frame.at_ns)
         for each in ([first] if first else []) + good if len(good) + bool(first) > 1 else []:

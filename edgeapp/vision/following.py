@@ -178,7 +178,9 @@ class Following:
             frame, judged, seen = evidence.last
             self._out(track, frame, replace(judged, outcome=Outcome.PASS, causes=()), seen, at_ns)
         else:
-            why = f"proven good in {evidence.passes} of {track.seen_frames} frames, {self._belt.proof_frames} are needed"
+            why = (
+                f"proven good in {evidence.passes} of {track.seen_frames} frames, {self._belt.proof_frames} are needed"
+            )
             self._lose(track, why, "too few frames", at_ns)
 
     def _lose(self, track: Track, why: str, cause: str, at_ns: int) -> None:
@@ -190,7 +192,11 @@ class Following:
             frame, judged, seen = evidence.worst
             self._out(track, frame, judged, seen, at_ns)
             return
-        if track.seen_frames < self._belt.confirm_frames and cause == "track lost" and track.entered < self._belt.decide_at:
+        if (
+            track.seen_frames < self._belt.confirm_frames
+            and cause == "track lost"
+            and track.entered < self._belt.decide_at
+        ):
             self.flickers += 1
             evidence.given = True
             return
@@ -252,4 +258,3 @@ def _distance(part: Box, defect: Box) -> float:
     beside = max(part.left - x, x - part.right, 0.0) / max(width, 1.0)
     above = max(part.top - y, y - part.bottom, 0.0) / max(height, 1.0)
     return max(0.0, beside - _DEFECT_MARGIN) + max(0.0, above - _DEFECT_MARGIN)
-

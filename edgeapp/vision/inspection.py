@@ -89,8 +89,10 @@ class Inspection:
         return judge(seen, self._rule)
 
     async def see(self, frame: CameraFrame) -> Detections | None:
-        """What counts of one frame, unjudged, by its due time; None if the picture cannot be trusted or the detector is late
-        or fails: for who follows parts through many frames."""
+        """What counts of one frame, unjudged, by its due time: for who follows parts through many frames.
+
+        None if the picture cannot be trusted, or if the detector is late or fails.
+        """
         decide_ns = min(frame.at_ns, now_ns()) + self._due_after_ns - DECIDE_NS
         try:
             if trouble := self._timestamps.trouble(frame.at_ns, now_ns()):
@@ -169,8 +171,7 @@ class Inspection:
         return None
 
     async def _look(self, frame: CameraFrame, decide_ns: int) -> Detections:
-        """What counts of what the detector sees by `decide_ns`, which is its due time, too: a run that takes its whole bound
-        ends before it."""
+        """What the detector sees by `decide_ns`, its own due time, too: a run that takes its whole bound ends before the part's."""
         async with asyncio.timeout_at(decide_ns / 1e9):
             return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
 

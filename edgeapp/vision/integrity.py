@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from edgeapp.core.events import CameraFrame
-from edgeapp.vision.measures import GRID, Float, Measures, Pixels, measure, ratio, same_rows, stands_out
+from edgeapp.vision.measures import GRID, Float, Measures, Pixels, measure, same_rows, stands_out
 from edgeapp.vision.reference import Reference, relative, stillness
 
 
@@ -126,7 +126,11 @@ class Integrity:
             found.append(Complaint(cause, why))
         middle, spread = self._limit("clipped")
         if beside["clipped"] > middle + spread + CLIPPED_MARGIN:
-            found.append(Complaint("overexposed", f"{beside['clipped']:.0%} of the pixels are at their end, {middle:.0%} at set-up"))
+            found.append(
+                Complaint(
+                    "overexposed", f"{beside['clipped']:.0%} of the pixels are at their end, {middle:.0%} at set-up"
+                )
+            )
         for colour in ("blue", "red"):
             middle, spread = self._limit(colour)
             off = beside[colour] - middle
@@ -137,7 +141,9 @@ class Integrity:
             middle, spread = self._limit(pair)
             limit = (1 + min(1.0, middle + spread)) / 2
             if beside[pair] > limit and middle < 0.9:
-                found.append(Complaint("wrong colour", f"{words} in {beside[pair]:.0%} of the pixels, {middle:.0%} at set-up"))
+                found.append(
+                    Complaint("wrong colour", f"{words} in {beside[pair]:.0%} of the pixels, {middle:.0%} at set-up")
+                )
         return found
 
     def _surface(self, beside: dict[str, float]) -> list[Complaint]:
@@ -153,11 +159,18 @@ class Integrity:
         middle, spread = self._limit("banding")
         limit = middle + spread * BANDING_SIGMAS / SIGMAS + BANDING_MARGIN
         if beside["banding"] > limit:
-            found.append(Complaint("banding", f"brightness swings by {beside['banding']:.1%} from row to row, at most {limit:.1%} is usual"))
+            found.append(
+                Complaint(
+                    "banding",
+                    f"brightness swings by {beside['banding']:.1%} from row to row, at most {limit:.1%} is usual",
+                )
+            )
         middle, spread = self._limit("noise")
         limit = NOISE_FACTOR * middle + spread + NOISE_MARGIN
         if beside["noise"] > limit:
-            found.append(Complaint("noise", f"noise of {beside['noise']:.1f} grey levels, at most {limit:.1f} is usual"))
+            found.append(
+                Complaint("noise", f"noise of {beside['noise']:.1f} grey levels, at most {limit:.1f} is usual")
+            )
         middle, _ = self._limit("sharpness")
         sharp, least = beside["sharpness"], SHARP_SHARE * middle
         if not isnan(middle) and not sharp >= least:  # no edge at all is not sharp, either
@@ -167,7 +180,9 @@ class Integrity:
 
     def _marks(self, beside: dict[str, float]) -> list[Complaint]:
         for number in range(len(self._reference.marks)):
-            down, right = (beside[f"mark{number}_{way}"] - self._limit(f"mark{number}_{way}")[0] for way in ("down", "right"))
+            down, right = (
+                beside[f"mark{number}_{way}"] - self._limit(f"mark{number}_{way}")[0] for way in ("down", "right")
+            )
             if beside[f"mark{number}_score"] < MARK_SCORE_MIN:
                 return [Complaint("camera moved", f"mark {number + 1} is not where it was, or is covered")]
             if hypot(down, right) > MOVED_PX:
@@ -196,7 +211,8 @@ class Persistence:
         spot, worth = stands_out(blocks[..., 1])
         self._frames += 1
         for sums, frames in zip(self._sums, DIRT_FRAMES, strict=True):
-            sums += np.float32(max(1 / frames, 1 / self._frames)) * (np.stack([spot * worth, worth]) - sums)
+            weight = np.float32(max(1 / frames, 1 / self._frames))
+            np.add(sums, weight * (np.stack([spot * worth, worth]) - sums), out=sums)
             if self._frames < DIRT_FIRST:
                 continue
             # An exponential mean of weight 1/n varies as a plain one of 2n - 1 frames; the reference's own doubt is added.
@@ -208,5 +224,7 @@ class Persistence:
                 row, column = divmod(int(four.argmax()), GRID - 1)
                 where = f"{(column + 1) / GRID:.0%} across and {(row + 1) / GRID:.0%} down"
                 changed = exp(float(out[row, column]))
-                return [Complaint("lens dirt", f"a spot stays at {where}, {changed:.2f} times as bright as it should be")]
+                return [
+                    Complaint("lens dirt", f"a spot stays at {where}, {changed:.2f} times as bright as it should be")
+                ]
         return []

@@ -80,8 +80,11 @@ def block_means(view: Pixels) -> Float:
 
 
 def _noise(green: Pixels, step: int) -> float:
-    """J. Immerkaer, "Fast noise variance estimation" (1996): a mask that is blind to flat and sloping ground; its median
-    instead of its mean, so that edges do not count."""
+    """Deviation of the noise in grey levels.
+
+    J. Immerkaer, "Fast noise variance estimation" (1996): a mask that is blind to flat and sloping ground; its median instead
+    of its mean, so that edges do not count.
+    """
     groups = green[: green.shape[0] // 8 * 8].reshape(-1, 8, green.shape[1])[::step, :4]
     values = groups[:, :, : 2 * _SIDE_PX].astype(np.int16)
     across = values[:, :, :-2] - 2 * values[:, :, 1:-1] + values[:, :, 2:]

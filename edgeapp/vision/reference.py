@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -102,7 +103,9 @@ def learn(frames: Sequence[CameraFrame], marks: Sequence[tuple[float, float, flo
     shapes = {each.shape for each in pictures}
     height, width = pictures[0].shape[:2]
     if len(shapes) > 1 or pictures[0].ndim != 3 or min(height, width) < 2 * GRID:
-        raise ConfigError(f"the good frames must be BGR pictures of one size, {2 * GRID} px or more a side, not {shapes}")
+        raise ConfigError(
+            f"the good frames must be BGR pictures of one size, {2 * GRID} px or more a side, not {shapes}"
+        )
     measured = [measure(each) for each in pictures]
     stack = np.stack([each.blocks for each in measured])
     blocks = np.median(stack, axis=0)
@@ -226,7 +229,7 @@ def save(reference: Reference, path: Path) -> None:
 def load(path: Path) -> Reference:
     """Read what `save` wrote. Raises ConfigError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             version, height, width, frames = (int(each) for each in file["head"])
             if version != _VERSION:
                 raise ConfigError(f"the camera's reference {path} is of another version: learn it again")
@@ -238,6 +241,5 @@ def load(path: Path) -> Reference:
             blocks, sigma, spot, spot_sigma = (file[name].astype(np.float32) for name in _ARRAYS)
             steady = file["steady"]
             return Reference(height, width, blocks, sigma, steady, spot, spot_sigma, frames, marks, spreads)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ConfigError(f"cannot read the camera's reference {path}: {error}") from error
-

@@ -29,7 +29,9 @@ class Timestamps:
         last_ns, self._last_ns = self._last_ns, max(at_ns, self._last_ns or at_ns)
         if last_ns is not None and at_ns <= last_ns:
             back_ns = last_ns - at_ns
-            return "the camera's timestamp did not advance" + (f": it stepped back {back_ns / MS:.0f} ms" if back_ns else "")
+            return "the camera's timestamp did not advance" + (
+                f": it stepped back {back_ns / MS:.0f} ms" if back_ns else ""
+            )
         if now_ns - at_ns >= self._old_ns:
             return f"the frame came {(now_ns - at_ns) / MS:.0f} ms after its timestamp: nothing is left of its budget"
         return ""

@@ -53,7 +53,11 @@ class Belt:
 
     def along(self, box: Box, width: int, height: int) -> float:
         """Where the box's centre is: 0 where parts enter, 1 where they leave."""
-        share = (box.left + box.right) / 2 / width if self.towards in {"left", "right"} else (box.top + box.bottom) / 2 / height
+        share = (
+            (box.left + box.right) / 2 / width
+            if self.towards in {"left", "right"}
+            else (box.top + box.bottom) / 2 / height
+        )
         return share if self.towards in {"right", "down"} else 1 - share
 
     def length(self, box: Box, width: int, height: int) -> float:
@@ -104,7 +108,11 @@ class Tracks:
         """Take the parts of one look. Returns the tracks that had to give their place to new ones, if there were too many."""
         free = list(boxes)
         pairs = sorted(
-            ((self._overlap(track, box, at_ns), n, m) for n, track in enumerate(self.tracks) for m, box in enumerate(boxes)),
+            (
+                (self._overlap(track, box, at_ns), n, m)
+                for n, track in enumerate(self.tracks)
+                for m, box in enumerate(boxes)
+            ),
             reverse=True,
         )
         used_tracks, used_boxes = set[int](), set[int]()
@@ -166,7 +174,9 @@ class Tracks:
             overlap = iou(here, box) * (1 - step / (2 * length))  # nearer is likelier
         else:
             overlap = iou(self.box(track, at_ns), box)
-        return overlap if box.label == track.box.label else overlap / 2  # a detector may change its mind, a part does not
+        return (
+            overlap if box.label == track.box.label else overlap / 2
+        )  # a detector may change its mind, a part does not
 
     def _follow(self, track: Track, box: Box, at_ns: int) -> None:
         along = self.belt.along(box, self._width, self._height)

@@ -38,7 +38,9 @@ class Zones:
     def only(self, seen: Detections, parts: Sequence[str], width: int, height: int) -> Detections:
         """What of `seen` counts; `parts` are the labels of parts, all others are treated as defects."""
         across, down = (1, 1) if self.in_px else (width, height)
-        return replace(seen, boxes=tuple(box for box in seen.boxes if self._counts(box, box.label in parts, across, down)))
+        return replace(
+            seen, boxes=tuple(box for box in seen.boxes if self._counts(box, box.label in parts, across, down))
+        )
 
     def _counts(self, box: Box, is_part: bool, across: float, down: float) -> bool:
         xs, ys = (
