@@ -225,8 +225,9 @@ def test_a_mark_is_found_to_a_fraction_of_a_pixel() -> None:
         return bump.astype(np.float32)
 
     template = spot(0, 0)[8:26, 8:26]
-    down, right, score = found_at(spot(2.3, -3.4), template)
-    assert (down - 8, right - 8) == pytest.approx((2.3, -3.4), abs=0.1)
+    regions, templates = np.stack([spot(2.3, -3.4), spot(-7, 0)]), np.stack([template, template])
+    (down, right, score), (up, _, _) = found_at(regions, templates)
+    assert (down - 8, right - 8, up - 8) == pytest.approx((2.3, -3.4, -7), abs=0.1)
     assert score > 0.98
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Final
 from zipfile import BadZipFile
@@ -51,6 +51,8 @@ class Mark:
 
     left: int
     top: int
+    """Of the region, in pixels."""
+
     template: Float
     """The mark, SEARCH_PX smaller on each side than the region in which it is looked for."""
 
@@ -141,8 +143,8 @@ def relative(seen: Measures, pixels: Pixels, reference: Reference) -> dict[str, 
     green = logs[..., 1]
     light = float(np.median(green[steady]))
     away = np.abs(seen.blocks[..., 1] - reference.blocks[..., 1] * np.float32(np.exp(light)))
-    regions = [_region(pixels, mark) for mark in reference.marks]
-    patches = [np.stack(regions)] if len({each.shape for each in regions}) == 1 else regions or whole_picture(pixels)
+    groups = _regions(pixels, reference.marks)
+    patches = [regions for regions, _ in groups] or whole_picture(pixels)
     found = {
         "light": light,
         "blue": float(np.median((logs[..., 0] - green)[steady])),
@@ -156,27 +158,27 @@ def relative(seen: Measures, pixels: Pixels, reference: Reference) -> dict[str, 
         "green_is_red": seen.same_colours[1],
         "clipped": seen.clipped,
     }
-    for number, mark in enumerate(reference.marks):
-        down, right, score = find_mark(pixels, mark)
+    places = [each for regions, templates in groups for each in found_at(regions.astype(np.float32), templates)]
+    for number, (down, right, score) in enumerate(places):
         found |= {f"mark{number}_down": down, f"mark{number}_right": right, f"mark{number}_score": score}
     return found
+
+
+def _regions(pixels: Pixels, marks: Sequence[Mark]) -> list[tuple[Pixels, Float]]:
+    """The green around the marks and their templates, in their order: neighbours of one size together."""
+    groups = []
+    for _, group in groupby(marks, key=lambda mark: mark.template.shape):
+        same = list(group)
+        height, width = (side + 2 * SEARCH_PX for side in same[0].template.shape)
+        cuts = [pixels[mark.top : mark.top + height, mark.left : mark.left + width, 1] for mark in same]
+        groups.append((np.stack(cuts), np.stack([mark.template for mark in same])))
+    return groups
 
 
 def stillness(blocks: Float, before: Float) -> float:
     """Mean absolute difference of two pictures in means of 2 x 2 blocks, in grey levels: noise hardly shows in it."""
     difference = (blocks[..., 1] - before[..., 1]).reshape(GRID // 2, 2, GRID // 2, 2).mean(axis=(1, 3))
     return float(np.abs(difference).mean())
-
-
-def find_mark(pixels: Pixels, mark: Mark) -> tuple[float, float, float]:
-    """How far a mark is from its place (rows down, columns right, in pixels), and the correlation there."""
-    down, right, score = found_at(_region(pixels, mark).astype(np.float32), mark.template)
-    return down - SEARCH_PX, right - SEARCH_PX, score
-
-
-def _region(pixels: Pixels, mark: Mark) -> Pixels:
-    height, width = (side + 2 * SEARCH_PX for side in mark.template.shape)
-    return pixels[mark.top : mark.top + height, mark.left : mark.left + width, 1]
 
 
 def _mark(pictures: Sequence[Pixels], region: tuple[float, float, float, float], height: int, width: int) -> Mark:
@@ -190,8 +192,12 @@ def _mark(pictures: Sequence[Pixels], region: tuple[float, float, float, float],
     inner = slice(top + SEARCH_PX, bottom - SEARCH_PX), slice(left + SEARCH_PX, right - SEARCH_PX)
     template = np.median(np.stack([each[inner][..., 1] for each in pictures]), axis=0).astype(np.float32)
     mark = Mark(left, top, template)
-    places = [find_mark(each, mark) for each in pictures]
-    seen = sum(score >= _MARK_SEEN and max(abs(down), abs(right)) < 1 for down, right, score in places)
+    regions = np.stack([each[top:bottom, left:right, 1] for each in pictures]).astype(np.float32)
+    places = found_at(regions, np.repeat(template[None], len(pictures), axis=0))
+    seen = sum(
+        score >= _MARK_SEEN and max(abs(down - SEARCH_PX), abs(across - SEARCH_PX)) < 1
+        for down, across, score in places
+    )
     if seen < 0.9 * len(pictures):
         raise ConfigError(f"no mark stays at {region}: it was found there in {seen} of {len(pictures)} good frames")
     return mark
