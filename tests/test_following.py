@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sim import run
 
 from edgeapp.core.clock import sleep_until
 from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Detections, DeviceError, TimestampKind, Verdict
@@ -47,7 +50,7 @@ async def _follow(
     takes_ms: Callable[[float], float] = lambda _: 10, gap_ms: tuple[float, float] = (1e9, 1e9), number: int = 0,
 ) -> Run:  # fmt: skip
     """Frames every 40 ms with what `seen` says; none are taken inside the gap, at whose end the camera reports its loss."""
-    run = Run()
+    came = Run()
 
     class Camera:
         def __init__(self) -> None:
@@ -71,15 +74,15 @@ async def _follow(
         await asyncio.sleep(takes_ms(at_ms) / 1e3)
         return Detections(frame.number, tuple(box for box in seen(at_ms) if box), "m")
 
-    inspection = Inspection(detect, RULE, due_after_ns=200 * MS, sink=run.records.append)
+    inspection = Inspection(detect, RULE, due_after_ns=200 * MS, sink=came.records.append)
     following = Following(
-        inspection, belt or Belt(), source="belt", due_after_ns=200 * MS, sink=run.records.append,
-        on_part=lambda frame, verdict: run.given.append((frame, verdict)), on_loss=run.lost.append,
+        inspection, belt or Belt(), source="belt", due_after_ns=200 * MS, sink=came.records.append,
+        on_part=lambda frame, verdict: came.given.append((frame, verdict)), on_loss=came.lost.append,
     )  # fmt: skip
     await following.run(Camera())
-    run.flickers = following.flickers
-    assert [each for each in run.records if isinstance(each, Verdict)] == [verdict for _, verdict in run.given]
-    return run
+    came.flickers = following.flickers
+    assert [each for each in came.records if isinstance(each, Verdict)] == [verdict for _, verdict in came.given]
+    return came
 
 
 def _scratch(part: Box | None) -> Box | None:
@@ -175,6 +178,31 @@ async def test_a_thing_that_lies_still_has_no_verdict_until_the_belt_moves() -> 
     still = Box(50, 50, 80, 80, "nut", 0.9)
     run = await _follow(lambda at: [still, _part(0, at)], 60)
     assert run.told() == [(1, "PASS", ()), (2, "NOT_INSPECTED", ("stopped",))]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gaps_ms=st.lists(st.integers(280, 900), max_size=5),
+    missed=st.lists(st.booleans(), min_size=17, max_size=17),
+    scratched=st.sets(st.integers(0, 5)),
+)
+def test_each_part_gets_exactly_one_verdict_whatever_frames_miss_it(
+    gaps_ms: list[int], missed: list[bool], scratched: set[int]
+) -> None:
+    """Never more than four frames in a row miss a part: fewer than `lost_frames`."""
+    starts = [sum(gaps_ms[:n]) for n in range(len(gaps_ms) + 1)]
+
+    def seen(at: float) -> list[Box | None]:
+        number = round(at / PERIOD_MS)
+        if missed[number % 17] and number % 5:
+            return []
+        parts = [_part(start, at) for start in starts]
+        return [*parts, *(_scratch(part) for n, part in enumerate(parts) if n in scratched)]
+
+    outcomes = run(_follow(seen, frames=round((starts[-1] + 1000) / PERIOD_MS), belt=Belt(proof_frames=2))).told()
+    assert outcomes == [
+        (n + 1, *(("FAIL", ("scratch",)) if n in scratched else ("PASS", ()))) for n in range(len(starts))
+    ]
 
 
 @pytest.mark.parametrize("towards", ["right", "left", "down", "up"])
