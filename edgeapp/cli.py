@@ -186,6 +186,17 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> None:
     sys.exit(measure(quick=quick, folder=folder))
 
 
+@bench.command("integrity")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: a few lines of parts.")
+@click.option("--lines", type=click.IntRange(1, 1_000), help="Lines of parts, each with its own light; 100, or 9 if quick.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
+    """Twelve faults of a camera, each 100 times, and 10,000 good frames: what is caught, and what is a false alarm."""
+    from edgeapp.bench.integrity import bench_integrity as measure
+
+    sys.exit(measure(quick=quick, lines=lines, seed=seed))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")
@@ -257,6 +268,22 @@ def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again:
     from edgeapp.calibrate import calibrate as measure
 
     sys.exit(0 if _until_stopped(measure(settings.load(config), stages, runs, again=again)) else 1)
+
+
+@cli.command("learn-camera")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(24, 512), help="Good frames of the moving line.")
+@click.option("--camera", default="", help="The name of a further camera; the first one by default.")
+def learn_camera(config: Path, file: Path, *, frames: int, camera: str) -> None:
+    """Learn how the camera of CONFIG sees good parts, and write it to FILE, for vision.integrity.reference.
+
+    Run it while the line runs with good parts, once at set-up and again whenever camera or light were changed on purpose.
+    """
+    from edgeapp import config as settings
+    from edgeapp.apps.qc import learn
+
+    print(_until_stopped(learn(settings.load(config), file, frames, camera)))
 
 
 @cli.group()

@@ -262,8 +262,9 @@ class Rule(Section, frozen=True):
 class Trigger(Section, frozen=True):
     """What says that a part is there."""
 
-    source: Literal["camera", "gpio", "encoder", "timer", "plc", "modbus"] = "camera"
-    """`camera`: each frame is a part. `plc`: the PLC at `outputs.modbus.plc_host` is polled. `modbus`: a PLC writes coil 16 of
+    source: Literal["camera", "gpio", "encoder", "timer", "plc", "modbus", "photo_eye"] = "camera"
+    """`camera`: each frame is a part, or parts are followed (vision.capture). `photo_eye`: something covers a region of the
+    camera's own frames (vision/photo_eye.py). `plc`: the PLC at `outputs.modbus.plc_host` is polled. `modbus`: a PLC writes coil 16 of
     our Modbus server."""
 
     line: int = 0
@@ -287,6 +288,12 @@ class Trigger(Section, frozen=True):
 
     address: int = 0
     poll_ms: float = 5.0
+    region: tuple[float, float, float, float] = (0.1, 0.1, 0.12, 0.9)
+    """`photo_eye`: left, top, right, bottom in shares of the picture; the belt must be empty there at the start."""
+
+    eye_frames: int = 2
+    """`photo_eye`: so many frames must agree."""
+
     waiting: int = 16
     """Triggers that may wait for the inspection; a part beyond them is NOT_INSPECTED at once."""
 
@@ -328,6 +335,70 @@ class Barcode(Section, frozen=True):
     """A part without exactly one serial number is judged without it, or NOT_INSPECTED. Either way it is counted."""
 
 
+class Capture(Section, frozen=True):
+    """Which frame shows a part; see vision/capture.py and docs/inspection.md."""
+
+    policy: Literal["frames", "tracks"] = "frames"
+    """What a camera without a trigger shows. `frames`: each frame is a part. `tracks`: the camera runs freely and sees a part in
+    many frames, in which it is followed along the belt."""
+
+    offset_ms: float = 0.0
+    """With a trigger: from it to the earliest frame that shows the part."""
+
+    window_ms: float = 50.0
+    """With a trigger: a frame so much later does not show it any more; less than the time from part to part."""
+
+
+class Integrity(Section, frozen=True):
+    """May a picture be judged? See vision/integrity.py. Times of frames are always checked."""
+
+    reference: str = ""
+    """The file that `edgeapp learn-camera` wrote; without one pictures are not checked."""
+
+    marks: tuple[tuple[float, float, float, float], ...] = ()
+    """Regions (left, top, right, bottom, shares of the picture) with a fiducial mark that is fixed to the line, each some
+    8 px larger than its mark on every side. Without marks a moved camera is not found."""
+
+
+class Tracks(Section, frozen=True):
+    """Parts that are followed along the belt; see vision/tracks.py."""
+
+    towards: Literal["right", "left", "down", "up"] = "right"
+    decide_at: float = 0.8
+    """Share of the picture along the belt where the verdict is given."""
+
+    confirm_frames: int = 2
+    proof_frames: int = 3
+    """PASS needs so many frames that say so."""
+
+    lost_frames: int = 5
+
+
+class Zones(Section, frozen=True):
+    """Polygons in the picture, each a list of [x, y]; see vision/zones.py. For zones on the part see the rule's."""
+
+    units: Literal["share", "px"] = "share"
+    parts: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """A part counts if its centre is in one."""
+
+    defects: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """A defect counts if any of it is in one."""
+
+    ignored: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """What is wholly in one does not count."""
+
+
+class FurtherCamera(Section, frozen=True):
+    """One more camera that sees the same parts, on the same accelerator; its verdict is part of the part's one."""
+
+    name: str
+    camera: Camera = Camera()
+    offset_ms: float = 0.0
+    window_ms: float = 50.0
+    integrity: Integrity = Integrity()
+    zones: Zones = Zones()
+
+
 class Vision(Section, frozen=True):
     """The quality-control station."""
 
@@ -363,6 +434,12 @@ class Vision(Section, frozen=True):
 
     golden: Golden = Golden()
     barcode: Barcode = Barcode()
+    capture: Capture = Capture()
+    integrity: Integrity = Integrity()
+    tracks: Tracks = Tracks()
+    zones: Zones = Zones()
+    further_cameras: tuple[FurtherCamera, ...] = ()
+    """With a trigger: more eyes on the same part; PASS only if all of them say so."""
 
 
 class ModbusOutput(Section, frozen=True):
@@ -586,6 +663,7 @@ def _line_does_not_add_up(config: Config) -> str:
         and encoder.source == "none",
         "vision.trigger.counts is 0; a part needs at least 1": trigger.counts < 1,
         "vision.trigger.waiting is 0; at least 1 trigger must be able to wait": trigger.waiting < 1,
+    } | _captures(config.vision) | {
         "outputs.reject needs exactly one of line and plc_coil": reject.by != "none"
         and (reject.line is None) is (reject.plc_coil is None),
         "outputs.reject.plc_coil needs outputs.modbus.plc_host": reject.plc_coil is not None and not plc,
@@ -597,6 +675,20 @@ def _line_does_not_add_up(config: Config) -> str:
         "outputs.opcua.certificate and key go together": bool(out.opcua.certificate) is not bool(out.opcua.key),
     }  # fmt: skip
     return next((sentence for sentence, wrong in checks.items() if wrong), "")
+
+
+def _captures(vision: Vision) -> dict[str, bool]:
+    """What is wrong between trigger, capture and cameras, by the sentence that says so."""
+    triggered, tracks = vision.trigger.source != "camera", vision.capture.policy == "tracks"
+    names = [each.name for each in vision.further_cameras]
+    longest_ms = max(vision.capture.window_ms, *(each.window_ms for each in vision.further_cameras), 0.0)
+    return {
+        "vision.capture.policy is 'tracks', for which vision.trigger.source must be 'camera'": triggered and tracks,
+        "vision.capture.window_ms must leave something of vision.budget_ms; make it shorter": triggered
+        and longest_ms + 2 >= vision.budget_ms,
+        "vision.further_cameras need a vision.trigger.source other than 'camera'": bool(names) and not triggered,
+        "vision.further_cameras have the same name twice": len(set(names)) < len(names),
+    }
 
 
 TOLERANCES_MAX: Final = 64  # of one part type: bounds what judging costs
@@ -681,12 +773,15 @@ def _check_ranges(config: Config, source: str) -> None:
                 continue  # it is checked as a rule file is
             if isinstance(value, Section):
                 visit(value, f"{full}.")
-            elif key == "smaller":
+            elif key in {"smaller", "further_cameras"}:
                 for n, each in enumerate(value):
                     visit(each, f"{full}[{n}].")
             elif value is not None and key in {"hold_off_ms", "debounce_ms"}:
                 if not 0 <= value <= 10_000:
                     raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 10000")
+            elif key == "offset_ms":
+                if not -10_000 <= value <= 600_000:
+                    raise ConfigError(f"{source}: {full} is {value:g}; give a number from -10000 to 600000")
             elif key in {"port", "plc_port"} and not 0 < value <= 65_535:
                 raise ConfigError(f"{source}: {full} is {value}; give a port from 1 to 65535")
             elif key in {"unit", "plc_unit"} and not 0 <= value <= 255:

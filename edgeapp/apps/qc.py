@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.eyes import check_of, learn_camera, zones_of
 from edgeapp.apps.rules import open_rule
 from edgeapp.apps.wiring import Parts, settle, sink_of
-from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
-from edgeapp.vision.calibrated import CalibratedLook
-from edgeapp.vision.inspection import Inspection, Look, watch
+from edgeapp.core.events import MS, CameraFrame, ConfigError, DeviceError, Verdict
+from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.split import SplitDetector
 
 
@@ -30,13 +31,29 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     split = vision.detect.engine == "detect_split"  # its features leave as one byte each
     stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
     local: Any = stage.local
-    detect: Look = SplitDetector(local.stem, stage) if split else stage
+    detect = SplitDetector(local.stem, stage) if split else stage
     rule = open_rule(vision, getattr(local, "labels", ()), camera=camera_name(vision.camera)).rule
-    if rule.calibration:
-        detect = CalibratedLook(detect, rule.calibration)
     settle()
-    due_after_ns = round(vision.budget_ms * MS)
-    return Inspection(detect, rule, due_after_ns=due_after_ns, sink=parts.sink, on_part=stage.probe)
+    return Inspection(
+        detect,
+        rule,
+        due_after_ns=round(vision.budget_ms * MS),
+        sink=parts.sink,
+        on_part=stage.probe,
+        check=check_of(vision.integrity, parts),
+        zones=zones_of(vision.zones),
+    )
+
+
+async def learn(config: settings.Config, path: Path, frames: int, camera: str) -> str:
+    """Learn how a camera of the line sees good parts. Raises ConfigError and DeviceError."""
+    further = {each.name: each for each in config.vision.further_cameras}
+    if camera and camera not in further:
+        raise ConfigError(f"there is no camera {camera!r} in vision.further_cameras: use one of {', '.join(further) or 'none'}")
+    section = further[camera] if camera else config.vision
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, lambda _: None)
+        return await learn_camera(await open_camera(section.camera, parts), section.integrity, path, frames)
 
 
 def camera_name(camera: settings.Camera) -> str:

@@ -277,3 +277,6 @@ class Verdict:
 
     looks: int = 0
     """How many looks `boxes` are the mean of."""
+
+    causes: tuple[str, ...] = ()
+    """What it is counted under: the labels of a FAIL's defects, a short reason of a NOT_INSPECTED. Each once."""
