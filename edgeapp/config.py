@@ -564,6 +564,39 @@ class Outputs(Section, frozen=True):
     reject: RejectOutput = RejectOutput()
 
 
+class Station(Section, frozen=True):
+    """What the quality-control station keeps, and when it stops; see docs/station.md."""
+
+    folder: str = ""
+    """Of the evidence ledger. Empty keeps no evidence: for a look at a camera, not for a line."""
+
+    key_file: str = ""
+    """The key that signs the ledger's end; see docs/ledger.md."""
+
+    pass_share: float = 0.02
+    """Pictures of parts that passed are kept for this share of them; of all others always."""
+
+    quota_mb: float = 2_000.0
+    """Of all pictures together."""
+
+    seed: int = 1
+    """Which of the pictures of parts that passed are kept."""
+
+    record_ms: float = 20.0
+    """What of `vision.budget_ms` is left for the verdict's way to the disk: the inspection decides so much earlier."""
+
+    operator: str = ""
+    lot: str = ""
+    stop_after: int = 0
+    """So many rejects in a row stop the station until somebody acknowledges; 0 never stops it."""
+
+    point_parts: int = 50
+    """Inspected parts of one point of the running control chart, whose alarms are Western Electric's; 0 draws none."""
+
+    reject_share: float | None = None
+    """Of a line in control: the chart's centre. Left out, that of the first 25 points."""
+
+
 class Records(Section, frozen=True):
     """What is written down, and where."""
 
@@ -584,6 +617,7 @@ class Config(Section, frozen=True):
     audio: Audio = Audio()
     vision: Vision = Vision()
     outputs: Outputs = Outputs()
+    station: Station = Station()
     records: Records = Records()
 
 

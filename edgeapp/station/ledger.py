@@ -112,9 +112,9 @@ class Ledger:
             raise BackendError(f"the ledger has no row {judgement.of} to judge")
         return await asyncio.shield(self._submit("judgement", says(judgement)))
 
-    async def note(self, kind: str, fields: Mapping[str, Any]) -> Receipt:
-        """Record what is no verdict, such as a switch of the rule; durable on return. Raises BackendError as `submit` does."""
-        return await asyncio.shield(self._submit(kind, dict(fields)))
+    def note(self, kind: str, fields: Mapping[str, Any]) -> asyncio.Future[Receipt]:
+        """Begin to record what is no verdict, such as a switch of the rule; as `submit`. A cancel does not take it back."""
+        return self._submit(kind, dict(fields))
 
     def _submit(
         self, kind: str, fields: dict[str, Any], verdict: Verdict | None = None, picture: Picture | None = None
