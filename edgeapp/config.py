@@ -826,7 +826,7 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith("_j") and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1000000")
-            elif key.endswith(("_score", "_share", "threshold")) and not 0 <= value <= 1:
+            elif value is not None and key.endswith(("_score", "_share", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
             elif isinstance(value, int) and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value}; give a whole number from 0 to 1000000")

@@ -41,10 +41,9 @@ class _Opening:
     """Opens what the configuration names, in the order in which verdicts are told: what switches the line comes first."""
 
     def __init__(
-        self, config: settings.Config, parts: Parts, group: asyncio.TaskGroup, counting: Counting
+        self, config: settings.Config, parts: Parts, group: asyncio.TaskGroup, counting: Counting, outputs: Outputs
     ) -> None:
-        self.config, self.parts, self.group, self.counting = config, parts, group, counting
-        self.outputs = Outputs(config, parts)
+        self.config, self.parts, self.group, self.counting, self.outputs = config, parts, group, counting, outputs
         self.triggers: triggers.Triggers | None = None
         self.writer: modbus_client.PlcWriter | None = None
 
@@ -253,13 +252,17 @@ def mqtt_options(section: settings.MqttOutput, station: str) -> mqtt.Options:
     )
 
 
-async def open_outputs(config: settings.Config, parts: Parts, counting: Counting = Counting()) -> Outputs:
+async def open_outputs(
+    config: settings.Config, parts: Parts, counting: Counting = Counting(), outputs: Outputs | None = None
+) -> Outputs:
     """Open all that the configuration names; it is closed with `parts`. Raises ConfigError and DeviceError.
+
+    Parts may come before this returns: whoever has to hear of them gives `outputs` with its hooks set.
 
     A PLC or broker that is not there yet is an alarm, not an error: the station judges parts without it.
     """
     group = await parts.stack.enter_async_context(asyncio.TaskGroup())
-    line = _Opening(config, parts, group, counting)
+    line = _Opening(config, parts, group, counting, outputs or Outputs(config, parts))
     line.open_chip()
     line.open_verdict_lines()
     await line.open_modbus()

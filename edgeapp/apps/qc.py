@@ -1,28 +1,66 @@
-"""The quality-control station: camera -> detector -> rule -> verdict."""
+"""The quality-control station as a wiring diagram:
+
+    camera(s) and trigger -> inspection with its rule -> ledger -> line (Modbus, MQTT, OPC UA, GPIO, gate) -> console
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from edgeapp import config as settings
-from edgeapp.apps.eyes import check_of, learn_camera, zones_of
+from edgeapp.apps.evidence import Placements
 from edgeapp.apps.rules import open_rule
+from edgeapp.apps.station import QcStation, open_station
 from edgeapp.apps.wiring import Parts, settle, sink_of
-from edgeapp.core.events import MS, CameraFrame, ConfigError, DeviceError, Verdict
-from edgeapp.vision.inspection import Inspection, watch
+from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
+from edgeapp.core.record import AnyRecord
+from edgeapp.vision.capture import Capture, Eye, Inspected, Window
+from edgeapp.vision.inspection import Inspection
 from edgeapp.vision.split import SplitDetector
 
 
 async def station(config: settings.Config) -> None:
     """Judge parts until the camera's source ends or somebody stops it."""
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack))
+        placements = Placements()
+        parts = Parts(stack, sink_of(config.records, stack, placements))
         inspection = await open_inspection(config, parts)
-        await watch(await open_camera(config.vision.camera, parts), inspection, say, warn)
+        frames = await open_camera(config.vision.camera, parts)
+        line = await open_station(config, parts, placements, camera_name(config.vision.camera))
+        line.on_told.append(say)
+        await inspect(config, line, inspection, frames)
+
+
+async def inspect(
+    config: settings.Config, line: QcStation, inspection: Inspection, frames: AsyncIterable[CameraFrame]
+) -> None:
+    """Every trigger, or every frame if there is none, gets its verdict; until the source ends."""
+    camera, triggers, window = config.vision.camera, line.outputs.triggers, Window()
+    if triggers is None:
+        triggers = by_camera = line.frames_as_triggers()
+        frames = line.each_frame(frames, by_camera, every=camera.policy == "every")
+    capture = Capture(
+        [Eye(camera_name(camera), frames, inspection, window)],
+        source=camera_name(camera),
+        due_after_ns=line.inspect_within_ns,
+        sink=_told_later,
+        on_part=lambda part: line.judged(part.verdict, _shown(part)),
+        on_loss=warn,
+    )
+    await capture.run(line.each_trigger(triggers))
+
+
+def _told_later(_: AnyRecord) -> None:
+    """The station writes a verdict down when the line was told."""
+
+
+def _shown(part: Inspected) -> CameraFrame | None:
+    """The picture the verdict speaks of: the deciding camera's."""
+    shown = [view.frame for view in part.views if view.verdict.outcome is part.verdict.outcome]
+    return next((frame for frame in shown if frame is not None), None)
 
 
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
@@ -34,26 +72,8 @@ async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
     detect = SplitDetector(local.stem, stage) if split else stage
     rule = open_rule(vision, getattr(local, "labels", ()), camera=camera_name(vision.camera)).rule
     settle()
-    return Inspection(
-        detect,
-        rule,
-        due_after_ns=round(vision.budget_ms * MS),
-        sink=parts.sink,
-        on_part=stage.probe,
-        check=check_of(vision.integrity, parts),
-        zones=zones_of(vision.zones),
-    )
-
-
-async def learn(config: settings.Config, path: Path, frames: int, camera: str) -> str:
-    """Learn how a camera of the line sees good parts. Raises ConfigError and DeviceError."""
-    further = {each.name: each for each in config.vision.further_cameras}
-    if camera and camera not in further:
-        raise ConfigError(f"there is no camera {camera!r} in vision.further_cameras: use one of {', '.join(further) or 'none'}")
-    section = further[camera] if camera else config.vision
-    async with AsyncExitStack() as stack:
-        parts = Parts(stack, lambda _: None)
-        return await learn_camera(await open_camera(section.camera, parts), section.integrity, path, frames)
+    within_ns = round((vision.budget_ms - (config.station.record_ms if config.station.folder else 0)) * MS)
+    return Inspection(detect, rule, due_after_ns=within_ns, sink=parts.sink, on_part=stage.probe)
 
 
 def camera_name(camera: settings.Camera) -> str:
@@ -85,10 +105,10 @@ async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[Ca
     return frames
 
 
-def say(frame: CameraFrame, verdict: Verdict) -> None:
+def say(verdict: Verdict) -> None:
     """One line a verdict."""
     took_ms = (verdict.decided_ns - verdict.at_ns) / MS
-    sys.stdout.write(f"{frame.source} {frame.number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n")
+    sys.stdout.write(f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n")
     sys.stdout.flush()
 
 

@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, ConfigError, Verdict
-from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Picture, says
+from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Look, Picture, says
 from edgeapp.station.images import Images, Policy, size_on_disk, wanted
 from edgeapp.station.store import LOG_BYTES, Store
 
@@ -59,6 +59,7 @@ class _Waiting:
     done: asyncio.Future[Receipt]
     verdict: Verdict | None = None
     picture: Picture | None = field(default=None, repr=False)
+    look: Look | None = field(default=None, repr=False)
     image: str = ""
 
 
@@ -95,12 +96,14 @@ class Ledger:
         """The end of the chain, as far as it is durable."""
         return self._store.head
 
-    def submit(self, evidence: Evidence, picture: Picture | None = None) -> asyncio.Future[Receipt]:
+    def submit(
+        self, evidence: Evidence, picture: Picture | None = None, look: Look | None = None
+    ) -> asyncio.Future[Receipt]:
         """Begin to record a verdict; the future ends when its row is durable. Never blocks.
 
-        The future fails with BackendError if the list is full or the ledger closes on a disk that refuses.
+        What `look` finds replaces the evidence's fields of that name. The future fails with BackendError if the list is full or the ledger closes on a disk that refuses.
         """
-        return self._submit("verdict", says(evidence), evidence.verdict, picture)
+        return self._submit("verdict", says(evidence), evidence.verdict, picture, look)
 
     async def record(self, evidence: Evidence, picture: Picture | None = None) -> Receipt:
         """Record a verdict; durable on return. Raises BackendError as `submit` does. A cancel does not take it back."""
@@ -117,7 +120,12 @@ class Ledger:
         return self._submit(kind, dict(fields))
 
     def _submit(
-        self, kind: str, fields: dict[str, Any], verdict: Verdict | None = None, picture: Picture | None = None
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        verdict: Verdict | None = None,
+        picture: Picture | None = None,
+        look: Look | None = None,
     ) -> asyncio.Future[Receipt]:
         done: asyncio.Future[Receipt] = self._loop.create_future()
         utc_ns = self._utc_ns()
@@ -136,7 +144,7 @@ class Ledger:
                 self._pictures += picture is not None
                 if verdict:
                     fields |= {"image": "", "image_bytes": 0, "image_lost": lost}
-                self._waiting.append(_Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture))
+                self._waiting.append(_Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture, look))
                 self._ready.notify()
         if full or ended:
             why = (
@@ -180,6 +188,7 @@ class Ledger:
 
     def _commit(self, group: list[_Waiting]) -> None:
         for each in group:
+            self._look(each)
             self._keep_picture(each)
         tries = 0
         while True:
@@ -232,6 +241,13 @@ class Ledger:
             span = {"verdicts": refused, "from_utc_ns": self._refused_from_ns, "to_utc_ns": self._refused_to_ns}
             entries.append(Entry("unrecorded", utc_ns, mono_ns, span))
         return entries, (utc_ns, mono_ns), refused
+
+    def _look(self, one: _Waiting) -> None:
+        """Find in the frame what the row says of it; a failure must not cost the verdict."""
+        if one.look:
+            look, one.look = one.look, None
+            with suppress(Exception):
+                one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **look()})
 
     def _keep_picture(self, one: _Waiting) -> None:
         """Write the picture, durably, and name it in the row; or say in the row why there is none."""

@@ -15,23 +15,32 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, BackendError, Outcome, Verdict
-from edgeapp.station.evidence import Evidence, Picture
+from edgeapp.core.events import MS, Outcome, Verdict
+from edgeapp.station.evidence import Evidence, Look, Picture
 from edgeapp.station.ledger import Ledger, Receipt
 from edgeapp.station.part_numbers import PartNumbers
 
-TELL_NS: Final = 2 * MS  # before the due time: so long the line's machines are given to hear it
+TELL_NS: Final = 3 * MS  # before the due time: so long the line's machines are given to hear it
 OWED_MAX: Final = 20_000  # verdicts that a full ledger refused and that are offered again: 20 MB, ten minutes of 30 a second
 
 NO_ROW: Final = "the proof was not on the disk in time"
 
 
+@dataclass(eq=False, slots=True)
+class _Given:
+    """A verdict on its way to the disk and to the line."""
+
+    evidence: Evidence
+    told: bool = False
+    due: asyncio.TimerHandle | None = None
+
+
 class OutputCommit:
-    """Takes verdicts with their evidence, tells them. Lives on one loop."""
+    """Takes verdicts with their evidence, records and tells them. Lives on one loop; nothing here waits."""
 
     def __init__(
         self,
@@ -45,72 +54,78 @@ class OutputCommit:
         self.withheld = 0
         """Parts that were not passed because their proof came too late."""
 
-        self._ledger, self._numbers, self._tell, self._doubt = ledger, numbers, tell, doubt
-        self._overdue: set[int] = set()  # told without a row; at most what the ledger lets wait
-        self._owed: deque[tuple[int, Evidence]] = deque()  # at most OWED_MAX
+        self._ledger, self._numbers, self._tell, self._other_doubt = ledger, numbers, tell, doubt
+        self._waiting: dict[_Given, asyncio.Future[Receipt]] = {}  # not told yet; each until its due time
+        self._overdue: set[_Given] = set()  # told without a row; at most what the ledger lets wait
+        self._owed: deque[Evidence] = deque()  # at most OWED_MAX
 
     @property
-    def owed(self) -> int:
-        """Verdicts that the ledger refused and that will be offered again."""
-        return len(self._owed)
-
     def doubt(self) -> str:
         """Why no part may pass now; empty if it may."""
         if self._ledger.trouble:
             return f"the ledger takes no verdict: {self._ledger.trouble}"
         if self._overdue or self._owed:
             return "the ledger is behind"
-        return self._doubt()
+        return self._other_doubt()
 
-    async def give(self, evidence: Evidence, picture: Picture | None = None) -> Verdict:
-        """Record the verdict and tell the line, by its due time at the latest; returns what was told. Never raises.
-
-        A cancel comes after the verdict was told.
-        """
-        verdict, why = evidence.verdict, self.doubt()
-        if why and verdict.outcome is Outcome.PASS:
+    def give(self, evidence: Evidence, picture: Picture | None = None, look: Look | None = None) -> None:
+        """Record the verdict and tell the line, by its due time at the latest."""
+        verdict = evidence.verdict
+        if verdict.outcome is Outcome.PASS and (why := self.doubt):
             verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=why)
             evidence = replace(evidence, verdict=verdict, causes=("no proof",))
-        number = verdict.frame_number
-        written = self._ledger.submit(evidence, picture)
-        written.add_done_callback(lambda done: self._settled(number, evidence, done))
-        try:
-            if not (self._ledger.trouble or self._overdue):
-                async with asyncio.timeout_at((verdict.due_ns - TELL_NS) / 1e9):
-                    await asyncio.shield(written)
-        except (TimeoutError, BackendError):
-            pass
-        finally:
-            told = self._safe(verdict, written)
-            self._tell(told)
-        return told
+        given = _Given(evidence)
+        late = bool(self._ledger.trouble or self._overdue)
+        written = self._ledger.submit(evidence, picture, look)
+        self._waiting[given] = written
+        if late or written.done():
+            self._say(given)
+        else:
+            due_s = (verdict.due_ns - TELL_NS) / 1e9
+            given.due = asyncio.get_running_loop().call_at(due_s, self._say, given)
+        written.add_done_callback(lambda done: self._settled(given, done))
 
-    def _safe(self, verdict: Verdict, written: asyncio.Future[Receipt]) -> Verdict:
-        """The verdict if its row is durable; else nothing that lets a part pass."""
-        if written.done() and not written.cancelled() and not written.exception():
-            return verdict
-        if not written.done():
-            self._overdue.add(verdict.frame_number)
-        if verdict.outcome is not Outcome.PASS:
-            return verdict
-        self.withheld += 1
-        told = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW, decided_ns=now_ns())
-        if not written.done():  # it goes behind the verdict's row, in the same commit or the next
-            fields = {"part": verdict.frame_number, "source": verdict.source, "told": told.outcome, "why": told.why}
-            self._ledger.note("withheld", fields)
-        return told
+    async def drain(self) -> None:
+        """Wait until every verdict was told, which is at most until the last one's due time."""
+        if self._waiting:
+            last_ns = max(given.evidence.verdict.due_ns for given in self._waiting)
+            await asyncio.wait(list(self._waiting.values()), timeout=max(0, last_ns - now_ns()) / 1e9)
+        for given in list(self._waiting):
+            self._say(given)
 
-    def _settled(self, number: int, evidence: Evidence, done: asyncio.Future[Receipt]) -> None:
-        self._overdue.discard(number)
-        if done.cancelled() or done.exception():
-            if len(self._owed) < OWED_MAX:
-                passed = evidence.verdict.outcome is Outcome.PASS  # it was not told so
-                refused = replace(evidence.verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW) if passed else evidence.verdict
-                self._owed.append((number, replace(evidence, verdict=refused, causes=("no proof",) if passed else evidence.causes)))
+    def _say(self, given: _Given) -> None:
+        """Tell the line: the verdict if its row is durable, else nothing that lets the part pass."""
+        written = self._waiting.pop(given, None)
+        if written is None:
             return
-        self._numbers.settle(number, rows=self._ledger.head.rows)
-        if self._owed:  # one for each row that the disk took: a full ledger has rows waiting, so all come in the end
-            self._offer(*self._owed.popleft())
+        verdict = given.evidence.verdict
+        durable = written.done() and not written.cancelled() and not written.exception()
+        if not written.done():
+            self._overdue.add(given)
+        if verdict.outcome is Outcome.PASS and not durable:
+            self.withheld += 1
+            verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW, decided_ns=now_ns())
+            fields = {"part": verdict.frame_number, "source": verdict.source, "told": verdict.outcome, "why": NO_ROW}
+            if not written.done():  # it goes behind the verdict's row, into the same commit or the next
+                self._ledger.note("withheld", fields)
+        self._tell(verdict)
 
-    def _offer(self, number: int, evidence: Evidence) -> None:
-        self._ledger.submit(evidence).add_done_callback(lambda done: self._settled(number, evidence, done))
+    def _settled(self, given: _Given, done: asyncio.Future[Receipt]) -> None:
+        """The row is durable, or the ledger did not take it."""
+        if given.due:
+            given.due.cancel()
+        self._say(given)
+        self._overdue.discard(given)
+        evidence = given.evidence
+        if done.cancelled() or done.exception():
+            if evidence.verdict.outcome is Outcome.PASS:  # it was not told so
+                refused = replace(evidence.verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW)
+                evidence = replace(evidence, verdict=refused, causes=("no proof",))
+            if len(self._owed) < OWED_MAX:
+                self._owed.append(evidence)
+            return
+        self._numbers.settle(evidence.verdict.frame_number, rows=self._ledger.head.rows)
+        if self._owed:  # one for each row that the disk took: a full ledger has rows waiting, so all come in the end
+            again = _Given(self._owed.popleft())
+            self._overdue.add(again)
+            self._ledger.submit(again.evidence).add_done_callback(lambda done: self._settled(again, done))
