@@ -13,7 +13,7 @@ from typing import Any
 from edgeapp import config as settings
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.rules import open_rule
-from edgeapp.apps.station import QcStation, open_station
+from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
 from edgeapp.core.record import AnyRecord
@@ -41,7 +41,7 @@ async def inspect(
     camera, triggers, window = config.vision.camera, line.outputs.triggers, Window()
     if triggers is None:
         triggers = by_camera = line.frames_as_triggers()
-        frames = line.each_frame(frames, by_camera, every=camera.policy == "every")
+        frames = EachFrame(frames, by_camera, every=camera.policy == "every")
     capture = Capture(
         [Eye(camera_name(camera), frames, inspection, window)],
         source=camera_name(camera),
@@ -50,7 +50,7 @@ async def inspect(
         on_part=lambda part: line.judged(part.verdict, _shown(part)),
         on_loss=warn,
     )
-    await capture.run(line.each_trigger(triggers))
+    await capture.run(OnTheirWay(triggers, line.outputs.triggered))
 
 
 def _told_later(_: AnyRecord) -> None:

@@ -61,7 +61,9 @@ class QcStation:
         self._record_ns = round(section.record_ms * MS) if section.folder else 0
         self._numbers: PartNumbers | None = None
         self._commit: OutputCommit | None = None
-        self._number = 0
+        self.number = 0
+        """Of the last part that came, over all restarts."""
+
 
     @property
     def inspect_within_ns(self) -> int:
@@ -80,7 +82,7 @@ class QcStation:
 
     def came(self, trigger: Trigger) -> None:
         """A part is there: remember it, whatever happens now."""
-        self._number = trigger.number
+        self.number = trigger.number
         if self._numbers and self.ledger:
             counter = self.outputs.plc_counter()
             self._numbers.came(trigger.number, rows=self.ledger.head.rows, utc_ns=time.time_ns(), counter=counter)
@@ -106,36 +108,15 @@ class QcStation:
         self.judged(Verdict(*none, causes=("too fast",)))
 
     def frames_as_triggers(self) -> Triggers:
-        """The triggers of a camera whose frames are the parts; feed them with `each_frame`."""
+        """The triggers of a camera whose frames are the parts; feed them with `EachFrame`."""
         return Triggers(
             self._source,
             depth=self._config.vision.trigger.waiting,
             on_lost=self.outputs.trigger_lost,
             encoder=self.outputs.encoder,
-            after=self._number,
+            after=self.number,
             on_part=self.came,
         )
-
-    async def each_frame(
-        self, frames: AsyncIterable[CameraFrame], triggers: Triggers, *, every: bool
-    ) -> AsyncIterator[CameraFrame]:
-        """Each frame is a part, and with `every` each frame that the camera dropped is one that nobody saw."""
-        last = 0
-        try:
-            async for frame in frames:
-                if every:
-                    triggers.missed(frame.number - last - 1, frame.at_ns)
-                last = frame.number
-                triggers.pull(frame.at_ns)
-                yield frame
-        finally:
-            triggers.close()
-
-    async def each_trigger(self, triggers: AsyncIterable[Trigger]) -> AsyncIterator[Trigger]:
-        """Parts on their way from the trigger to the gate."""
-        async for trigger in triggers:
-            self.outputs.triggered(trigger)
-            yield trigger
 
     def _tell(self, verdict: Verdict) -> None:
         self._parts.sink(verdict)
@@ -164,10 +145,10 @@ class QcStation:
             self._numbers = PartNumbers(Path(section.folder), rows=self.ledger.head.rows, known=known)
             self._parts.stack.callback(self._numbers.close)
             recovered = await self._recover(self.ledger, self._numbers)
-            self._number = self._numbers.mark.came
+            self.number = self._numbers.mark.came
             self._commit = OutputCommit(self.ledger, self._numbers, tell=self._tell, doubt=self._own_doubt)
         counter = self._numbers.mark.counter if self._numbers else -1
-        counting = Counting(after=self._number, plc_counter=counter, on_part=self.came)
+        counting = Counting(after=self.number, plc_counter=counter, on_part=self.came)
         await open_outputs(self._config, self._parts, counting, self.outputs)
         if self._commit:
             self._parts.stack.push_async_callback(self._commit.drain)
@@ -204,6 +185,36 @@ class QcStation:
         for number in left:
             numbers.settle(number, rows=ledger.head.rows)
         return len(missing)
+
+
+class EachFrame:
+    """The frames of a camera, each of which pulls a trigger. Iterate again after a DeviceError, as with the camera itself."""
+
+    def __init__(self, frames: AsyncIterable[CameraFrame], triggers: Triggers, *, every: bool) -> None:
+        """With `every`, a frame that the camera dropped is a part that nobody saw; otherwise only frames that came are parts."""
+        self._frames, self._triggers, self._every = frames, triggers, every
+        self._last = 0
+
+    async def __aiter__(self) -> AsyncIterator[CameraFrame]:
+        async for frame in self._frames:
+            if self._every:
+                self._triggers.missed(frame.number - self._last - 1, frame.at_ns)
+            self._last = frame.number
+            self._triggers.pull(frame.at_ns)
+            yield frame
+        self._triggers.close()
+
+
+class OnTheirWay:
+    """Triggers that are told to the gate as they pass. Iterate again after a DeviceError."""
+
+    def __init__(self, triggers: AsyncIterable[Trigger], tell: Callable[[Trigger], None]) -> None:
+        self._triggers, self._tell = triggers, tell
+
+    async def __aiter__(self) -> AsyncIterator[Trigger]:
+        async for trigger in self._triggers:
+            self._tell(trigger)
+            yield trigger
 
 
 def newest_number(folder: Path, source: str) -> int:

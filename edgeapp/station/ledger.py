@@ -36,6 +36,7 @@ ANCHOR_BUSY_S: Final = 10.0  # and so long after it in any case
 LOG_IDLE_BYTES: Final = LOG_BYTES * 3 // 4  # the log is moved into the database from here on when nobody waits,
 LOG_BUSY_BYTES: Final = LOG_BYTES * 8  # and from here on in any case
 CLOCK_STEP_NS: Final = 500 * MS  # the wall clock and the monotonic one part so far from one row to the next: a step
+_SEEN: Final = {"frame_sha256", "light"}  # what a `Look` finds stays true
 SLACK_BYTES: Final = 1 << 20  # room that is made beyond what one picture needs, so that not every picture makes room
 
 
@@ -73,6 +74,8 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Condition()
         self._waiting: list[_Waiting] = []
+        self._unwritten: dict[asyncio.Future[Receipt], _Waiting] = {}  # those that wait and the group that is tried
+        self._writing: list[_Waiting] = []  # what the disk has been given just now
         self._pictures = 0
         self._closing = False
         self._clocks = (utc_ns(), now_ns())
@@ -104,6 +107,16 @@ class Ledger:
         What `look` finds replaces the evidence's fields of that name. The future fails with BackendError if the list is full or the ledger closes on a disk that refuses.
         """
         return self._submit("verdict", says(evidence), evidence.verdict, picture, look)
+
+    def instead(self, written: asyncio.Future[Receipt], evidence: Evidence) -> bool:
+        """Let what `submit` gave this future for say something else; False if it may be on the disk already."""
+        with self._ready:
+            one = self._unwritten.get(written)
+            if one is None or one in self._writing:
+                return False
+            fields = {**one.entry.says, **{name: value for name, value in says(evidence).items() if name not in _SEEN}}
+            one.entry, one.verdict = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, fields), evidence.verdict
+            return True
 
     async def record(self, evidence: Evidence, picture: Picture | None = None) -> Receipt:
         """Record a verdict; durable on return. Raises BackendError as `submit` does. A cancel does not take it back."""
@@ -144,7 +157,9 @@ class Ledger:
                 self._pictures += picture is not None
                 if verdict:
                     fields |= {"image": "", "image_bytes": 0, "image_lost": lost}
-                self._waiting.append(_Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture, look))
+                one = _Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture, look)
+                self._waiting.append(one)
+                self._unwritten[done] = one
                 self._ready.notify()
         if full or ended:
             why = (
@@ -192,12 +207,15 @@ class Ledger:
             self._keep_picture(each)
         tries = 0
         while True:
-            entries, clocks, refused = self._entries(group)
+            with self._ready:
+                self._writing = group
+                entries, clocks, refused = self._entries(group)
             try:
                 heads = self._store.append(entries)
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
                 raise  # no disk's fault: to try again would hold up every verdict behind it
             except sqlite3.Error as error:
+                self._writing = []
                 tries = tries + 1 if self._closing else 0
                 if tries >= CLOSE_TRIES:
                     why = BackendError(f"the ledger closed before the disk took a verdict: {error}")
@@ -213,6 +231,7 @@ class Ledger:
             self._refused_from_ns = self._refused_to_ns if self._refused else 0
         rows = {id(entry): head for entry, head in zip(entries, heads, strict=True)}
         receipts = [Receipt(rows[id(one.entry)].rows, rows[id(one.entry)].hash.hex(), one.image) for one in group]
+        self._writing = []
         self._answer(group, receipts)
         if self.trouble:
             self.trouble = ""
@@ -247,7 +266,11 @@ class Ledger:
         if one.look:
             look, one.look = one.look, None
             with suppress(Exception):
-                one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **look()})
+                self._add(one, look())
+
+    def _add(self, one: _Waiting, fields: Mapping[str, Any]) -> None:
+        with self._ready:
+            one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **fields})
 
     def _keep_picture(self, one: _Waiting) -> None:
         """Write the picture, durably, and name it in the row; or say in the row why there is none."""
@@ -269,8 +292,7 @@ class Ledger:
             except (OSError, sqlite3.Error) as error:
                 lost = f"the disk refused it: {error}"
         self.pictures_lost += bool(lost)
-        image = {"image": one.image, "image_bytes": size if one.image else 0, "image_lost": lost}
-        one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **image})
+        self._add(one, {"image": one.image, "image_bytes": size if one.image else 0, "image_lost": lost})
 
     def _make_room(self, size: int, at: Entry) -> None:
         """Let the oldest pictures go until `size` more bytes are within the quota. Raises OSError or sqlite3.Error."""
@@ -306,6 +328,10 @@ class Ledger:
             self._unanchored = False
 
     def _answer(self, group: list[_Waiting], answers: list[Receipt] | BackendError) -> None:
+        with self._ready:
+            for each in group:
+                self._unwritten.pop(each.done, None)
+
         def answer() -> None:
             for n, each in enumerate(group):
                 if each.done.done():

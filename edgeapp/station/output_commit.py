@@ -5,9 +5,10 @@ rollback recovery (Elnozahy, Alvisi, Wang and Johnson 2002, ACM Computing Survey
 before the state it follows from can be recovered.
 
 A disk does not always answer in time, and a coil must. At the due time the line is told all the same, and never PASS: a part
-whose proof is not on the disk is NOT_INSPECTED, and a row `withheld` says so behind its verdict. While a verdict waits for the
-disk beyond its due time, or the ledger is in trouble, no part passes; its verdict says why. So PASS is told only of a row that
-is durable, and a disk that hangs costs at most the verdicts that were on their way when it began to.
+whose proof is not on the disk is NOT_INSPECTED, and so says its row, which is still to be written. Only if the disk has been
+given the row and does not answer, the row stays and one of the kind `withheld` behind it says what was told. While a verdict
+waits for the disk beyond its due time, or the ledger is in trouble, no part passes; its verdict says why. So PASS is told only of
+a row that is durable, and a disk that hangs costs at most the verdicts that were on their way when it began to.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class OutputCommit:
     def give(self, evidence: Evidence, picture: Picture | None = None, look: Look | None = None) -> None:
         """Record the verdict and tell the line, by its due time at the latest."""
         verdict = evidence.verdict
-        if verdict.outcome is Outcome.PASS and (why := self.doubt):
+        late_ns = now_ns() - (verdict.due_ns - TELL_NS)
+        why = f"judged {late_ns / MS:.0f} ms too late to be recorded" if late_ns >= 0 else self.doubt
+        if verdict.outcome is Outcome.PASS and why:
             verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=why)
             evidence = replace(evidence, verdict=verdict, causes=("no proof",))
         given = _Given(evidence)
@@ -105,9 +108,11 @@ class OutputCommit:
         if verdict.outcome is Outcome.PASS and not durable:
             self.withheld += 1
             verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW, decided_ns=now_ns())
-            fields = {"part": verdict.frame_number, "source": verdict.source, "told": verdict.outcome, "why": NO_ROW}
-            if not written.done():  # it goes behind the verdict's row, into the same commit or the next
-                self._ledger.note("withheld", fields)
+            given.evidence = replace(given.evidence, verdict=verdict, causes=("no proof",))
+            if not written.done() and not self._ledger.instead(written, given.evidence):
+                # The disk has its row and does not answer: this one goes behind it, into the next commit.
+                part = {"part": verdict.frame_number, "source": verdict.source}
+                self._ledger.note("withheld", {**part, "told": verdict.outcome, "why": NO_ROW})
         self._tell(verdict)
 
     def _settled(self, given: _Given, done: asyncio.Future[Receipt]) -> None:
@@ -118,9 +123,6 @@ class OutputCommit:
         self._overdue.discard(given)
         evidence = given.evidence
         if done.cancelled() or done.exception():
-            if evidence.verdict.outcome is Outcome.PASS:  # it was not told so
-                refused = replace(evidence.verdict, outcome=Outcome.NOT_INSPECTED, why=NO_ROW)
-                evidence = replace(evidence, verdict=refused, causes=("no proof",))
             if len(self._owed) < OWED_MAX:
                 self._owed.append(evidence)
             return
