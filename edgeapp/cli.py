@@ -197,6 +197,15 @@ def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
     sys.exit(measure(quick=quick, lines=lines, seed=seed))
 
 
+@bench.command("station")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: 60 parts and 8 seconds of frames.")
+def bench_station(*, quick: bool) -> None:
+    """From the trigger to the PLC's coil on the bundled detector, ledger included; 30 frames a second, each accounted for."""
+    from edgeapp.bench.station import bench_station as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")

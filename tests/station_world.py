@@ -153,6 +153,8 @@ async def live(folder: Path, parts: int, seed: int, life: int, say: Any) -> None
         seeing = asyncio.create_task(inspect(config, line, inspection, world))
         try:
             await _run_belt(line, world, parts, say)
+            if seeing.done():
+                seeing.result()
         finally:
             _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
@@ -232,6 +234,7 @@ def main() -> None:
             lives.append(one_life(folder, parts, wish["seed"], len(lives), last=last))
             if last and lives[-1][-1:] != ["E"]:
                 break
+        lives.append(one_life(folder, 0, wish["seed"], len(lives), last=True))  # what the last one left gets its verdicts
         print(json.dumps(lives), flush=True)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from edgeapp import config as settings
@@ -108,10 +108,14 @@ async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[Ca
 def say(verdict: Verdict) -> None:
     """One line a verdict."""
     took_ms = (verdict.decided_ns - verdict.at_ns) / MS
-    sys.stdout.write(f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # a log on a full disk must not end the station
+        sys.stdout.write(
+            f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n"
+        )
+        sys.stdout.flush()
 
 
 def warn(lost: DeviceError) -> None:
     """One line for each failed attempt to reach the camera."""
-    sys.stderr.write(f"edgeapp: {lost}\n")
+    with suppress(OSError):
+        sys.stderr.write(f"edgeapp: {lost}\n")

@@ -46,6 +46,9 @@ class QcStation:
         self.rules = RunRules(
             stop_after=section.stop_after, point_parts=section.point_parts, centre=section.reject_share
         )
+        self.on_came: list[Callable[[Trigger], None]] = []
+        """Called in the moment of each trigger, as a camera's own input is."""
+
         self.on_told: list[Callable[[Verdict], None]] = []
         """Called with each verdict once the line was told."""
 
@@ -86,6 +89,8 @@ class QcStation:
         if self._numbers and self.ledger:
             counter = self.outputs.plc_counter()
             self._numbers.came(trigger.number, rows=self.ledger.head.rows, utc_ns=time.time_ns(), counter=counter)
+        for each in self.on_came:
+            each(trigger)
 
     def judged(self, verdict: Verdict, frame: CameraFrame | None = None, serial: str = "") -> None:
         """The inspection's verdict: record it, and tell the line."""
