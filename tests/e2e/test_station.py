@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import mosquitto
@@ -57,14 +58,19 @@ def _config(folder: Path, modbus: int, mqtt: int) -> Path:
     return file
 
 
-async def _station(config: Path) -> tuple[asyncio.subprocess.Process, str]:
-    """Start it, and wait for its first verdict."""
+@asynccontextmanager
+async def _station(config: Path) -> AsyncIterator[str]:
+    """A station that runs -> its first verdict's line. Leaving is kill -9."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "edgeapp", "run", str(config), stdout=asyncio.subprocess.PIPE, env=ENV
     )
     assert process.stdout
-    line = await asyncio.wait_for(process.stdout.readline(), 60)
-    return process, line.decode()
+    try:
+        line = await asyncio.wait_for(process.stdout.readline(), 120)
+        yield line.decode()
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def _read(*command: str) -> list[str]:
@@ -79,17 +85,14 @@ async def test_a_station_that_runs_is_read_by_pymodbus_and_mosquitto_sub_and_goe
     modbus = _port()
     async with mosquitto.running(tmp_path) as broker:
         config = _config(tmp_path, modbus, broker.port)
-        process, first = await _station(config)
-        assert first.startswith("belt 1: ")
-        by_modbus, by_mqtt = await asyncio.gather(
-            _read(sys.executable, str(CLIENTS / "read_modbus.py"), "127.0.0.1", str(modbus), "4"),
-            _read("sh", str(CLIENTS / "read_mqtt.sh"), "127.0.0.1", str(broker.port), "4", "plant/line3"),
-        )
-        process.kill()
-        await process.wait()
-        again, line = await _station(config)
-        again.terminate()
-        await again.wait()
+        async with _station(config) as first:
+            by_modbus, by_mqtt = await asyncio.gather(
+                _read(sys.executable, str(CLIENTS / "read_modbus.py"), "127.0.0.1", str(modbus), "4"),
+                _read("sh", str(CLIENTS / "read_mqtt.sh"), "127.0.0.1", str(broker.port), "4", "plant/line3"),
+            )
+        async with _station(config) as line:
+            pass
+    assert first.startswith("belt 1: ")
     assert [each.split()[0] for each in by_modbus] == ["reading"] + ["sequence"] * 4
     assert all(each.startswith('plant/line3/verdict {') for each in by_mqtt)
     found = verify(tmp_path / "ledger", images=True)
@@ -109,10 +112,10 @@ async def test_a_station_that_runs_is_read_by_pymodbus_and_mosquitto_sub_and_goe
 def test_the_demo_shows_every_output_with_every_verdict(tmp_path: Path) -> None:
     import json
 
-    command = [sys.executable, "-m", "edgeapp", "demo", "qc", "--parts", "12", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "edgeapp", "demo", "qc", "--parts", "8", "--out", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, env=ENV, timeout=120, check=False)
     summary = json.loads(run.stdout.splitlines()[-1])
-    assert {summary[each] for each in ("parts", "verdicts", "rows", "modbus", "mqtt")} == {12}, run.stderr
+    assert {summary[each] for each in ("parts", "verdicts", "rows", "modbus", "mqtt")} == {8}, run.stderr
     assert summary["ledger_verified"]
     assert summary["passed_line"] == summary["pass"]
     for name in ("p_chart.png", "pareto.png", "waterfall.png", "contact_sheet.jpg"):
