@@ -186,6 +186,26 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> None:
     sys.exit(measure(quick=quick, folder=folder))
 
 
+@bench.command("integrity")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: a few lines of parts.")
+@click.option("--lines", type=click.IntRange(1, 1_000), help="Lines of parts, each with its own light; 100, or 9 if quick.")
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
+    """Twelve faults of a camera, each 100 times, and 10,000 good frames: what is caught, and what is a false alarm."""
+    from edgeapp.bench.integrity import bench_integrity as measure
+
+    sys.exit(measure(quick=quick, lines=lines, seed=seed))
+
+
+@bench.command("station")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: 60 parts and 8 seconds of frames.")
+def bench_station(*, quick: bool) -> None:
+    """From the trigger to the PLC's coil on the bundled detector, ledger included; 30 frames a second, each accounted for."""
+    from edgeapp.bench.station import bench_station as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")
@@ -257,6 +277,22 @@ def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again:
     from edgeapp.calibrate import calibrate as measure
 
     sys.exit(0 if _until_stopped(measure(settings.load(config), stages, runs, again=again)) else 1)
+
+
+@cli.command("learn-camera")
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(24, 512), help="Good frames of the moving line.")
+@click.option("--camera", default="", help="The name of a further camera; the first one by default.")
+def learn_camera(config: Path, file: Path, *, frames: int, camera: str) -> None:
+    """Learn how the camera of CONFIG sees good parts, and write it to FILE, for vision.integrity.reference.
+
+    Run it while the line runs with good parts, once at set-up and again whenever camera or light were changed on purpose.
+    """
+    from edgeapp import config as settings
+    from edgeapp.apps.qc import learn
+
+    print(_until_stopped(learn(settings.load(config), file, frames, camera)))
 
 
 @cli.group()
@@ -366,6 +402,191 @@ def ledger_relabel(
     from edgeapp.station.relabel import Wish
 
     sys.exit(report_relabel(folder, out, Wish(training, calibration, floor, seed, read_never(never))))
+
+
+@cli.group()
+def rules() -> None:
+    """The inspection rules of a quality-control station: signed by name, kept for ever, tried on what was seen before."""
+
+
+_BOOK = click.option(
+    "--book", type=click.Path(path_type=Path, file_okay=False), default=Path("rules"), show_default=True,
+    help="The rule book's folder.",
+)  # fmt: skip
+_BY = click.option("--by", required=True, help="Who says so.")
+_WHY = click.option("--why", required=True, help="The reason, in words.")
+_BOOK_KEY = click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="The file with the key that seals the book."
+)
+
+
+@rules.command("list")
+@_BOOK
+@_BOOK_KEY
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def rules_list(book: Path, key: Path | None, *, as_json: bool) -> None:
+    """Every signed rule: who signed it, when and why, and which one is in use."""
+    from edgeapp.apps.rules_report import report_list
+
+    sys.exit(report_list(book, key, as_json=as_json))
+
+
+@rules.command("show")
+@click.argument("version", default="")
+@_BOOK
+@_BOOK_KEY
+def rules_show(version: str, book: Path, key: Path | None) -> None:
+    """Print the rule VERSION (or the one in use), checked against its signature."""
+    from edgeapp.apps.rules_report import report_show
+
+    sys.exit(report_show(book, version, key))
+
+
+@rules.command("diff")
+@click.argument("one")
+@click.argument("other")
+@_BOOK
+@_BOOK_KEY
+def rules_diff(one: str, other: str, book: Path, key: Path | None) -> None:
+    """What differs between two rules, each a version in the book or a file; exits 1 if anything does."""
+    from edgeapp.apps.rules_report import report_diff
+
+    sys.exit(report_diff(book, one, other, key))
+
+
+@rules.command("sign")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_BY
+@_WHY
+@_BOOK
+@_BOOK_KEY
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), help="Whose detector must know the rule's classes."
+)
+def rules_sign(file: Path, by: str, why: str, book: Path, key: Path | None, config: Path | None) -> None:
+    """Put the rule FILE into the book under a name. Try it first: edgeapp rules dry-run."""
+    from edgeapp.apps.rules_report import report_sign
+
+    sys.exit(report_sign(book, file, by, why, config, key))
+
+
+@rules.command("use")
+@click.argument("version")
+@_BY
+@_WHY
+@_BOOK
+@_BOOK_KEY
+def rules_use(version: str, by: str, why: str, book: Path, key: Path | None) -> None:
+    """Let the signed rule VERSION decide, from the station's next start."""
+    from edgeapp.apps.rules_report import report_use
+
+    sys.exit(report_use(book, version, by, why, key))
+
+
+@rules.command("dry-run")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("ledger", type=click.Path(path_type=Path, file_okay=False))
+@_BOOK
+@_BOOK_KEY
+@click.option("--calibration", type=click.Path(path_type=Path, dir_okay=False), help="Of the camera, for limits in mm.")
+@click.option(
+    "--stored-from-score", default=0.03, show_default=True, type=click.FloatRange(0, 1),
+    help="The detector's confidence: what scored less is not in the rows.",
+)  # fmt: skip
+@_FROM
+@_TO
+@_HOURS
+@click.option("--list", "shown", default=20, show_default=True, type=click.IntRange(0, 1_000), help="Parts to name.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def rules_dry_run(
+    file: Path, ledger: Path, book: Path, key: Path | None, calibration: Path | None, stored_from_score: float, start: str,
+    end: str, hours: float | None, shown: int, *, as_json: bool,
+) -> None:  # fmt: skip
+    """Which verdicts of the LEDGER would have been others under the rule FILE, and where that cannot be told."""
+    from edgeapp.apps.ledger_report import parse_window
+    from edgeapp.apps.rules_report import report_dry_run
+
+    sys.exit(
+        report_dry_run(
+            file, ledger, book=book, key=key, calibration=calibration, window=parse_window(start, end, hours),
+            stored_from_score=stored_from_score, shown=shown, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@rules.command("calibrate")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option("--camera", default="camera", show_default=True, help="What its frames are called.")
+@click.option("--board", default="9x6", show_default=True, help="A chessboard's inner corners.")
+@click.option("--square-mm", type=click.FloatRange(min=0, min_open=True), help="The side of its squares.")
+@click.option(
+    "--points",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Or lines of x y X Y: pixels, and where that is in mm.",
+)
+@click.option("--mm-per-px", type=click.FloatRange(min=0, min_open=True), help="Or one scale.")
+@click.option("--error-mm", type=click.FloatRange(min=0), help="With --mm-per-px: what a length is wrong by at most.")
+def rules_calibrate(
+    images: tuple[Path, ...], out: Path, camera: str, board: str, square_mm: float | None, points: Path | None,
+    mm_per_px: float | None, error_mm: float | None,
+) -> None:  # fmt: skip
+    """Where the pixels of a camera lie in mm, from IMAGES of a chessboard on the plane of the parts.
+
+    Several pictures with the board at several places also say how wrong a length is there.
+    """
+    from edgeapp.apps.rules_report import report_calibrate
+
+    sys.exit(
+        report_calibrate(
+            images,
+            out,
+            camera=camera,
+            board=board,
+            square_mm=square_mm,
+            points=points,
+            mm_per_px=mm_per_px,
+            error_mm=error_mm,
+        )
+    )
+
+
+@cli.group()
+def golden() -> None:
+    """The golden parts of a quality-control station: known parts that are judged at every shift and switch."""
+
+
+_GOLDEN = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+
+
+@golden.command("run")
+@_GOLDEN
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False), help="Whose detector and rule judge.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
+def golden_run(folder: Path, config: Path | None, *, as_json: bool) -> None:
+    """Judge the golden pictures in FOLDER now, beside the station; exits 1 if one is not judged as it is known."""
+    from edgeapp import config as settings
+    from edgeapp.apps.golden import report_run
+
+    sys.exit(report_run(folder, settings.load(config), as_json=as_json))
+
+
+@golden.command("add")
+@_GOLDEN
+@click.argument("image", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--name", required=True, help="What the part is called.")
+@click.option("--expect", required=True, type=click.Choice(["PASS", "FAIL"]))
+@click.option("--cause", "causes", multiple=True, help="A defect it must fail for; repeatable.")
+@click.option("--serial", default="", help="The code on the part, if it is to be known on the belt by it.")
+@click.option("--camera", default="camera", show_default=True, help="What took the picture.")
+@click.option("--by", required=True, help="Who says so.")
+def golden_add(
+    folder: Path, image: Path, name: str, expect: str, causes: tuple[str, ...], serial: str, camera: str, by: str
+) -> None:
+    """Put the picture IMAGE of a known part into the golden set FOLDER; the ledger's kept pictures will do."""
+    from edgeapp.apps.golden import report_add
+
+    sys.exit(report_add(folder, image, name=name, expect=expect, causes=causes, serial=serial, camera=camera, by=by))
 
 
 @cli.group()

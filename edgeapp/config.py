@@ -6,9 +6,10 @@ Milliseconds live here and on screens; the code behind it counts nanoseconds. Ev
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -193,8 +194,44 @@ class Audio(Section, frozen=True):
     latency_ms: float = 20.0
 
 
+class Tolerance(Section, frozen=True):
+    """Defects that are allowed all the same; a limit that is left out does not ask."""
+
+    defects: tuple[str, ...]
+    length_mm: float | None = None
+    """No longer than this: the longest that fits into the box, errors included."""
+
+    width_mm: float | None = None
+    area_mm2: float | None = None
+    count: int | None = None
+    """At most so many."""
+
+    zone: str = ""
+    """Only wholly inside the zone of this name."""
+
+
+class Zone(Section, frozen=True):
+    """A polygon."""
+
+    polygon: tuple[tuple[float, float], ...]
+    """`part`: shares of the part's box, [0, 0] is its top left and [1, 1] its bottom right. `frame`: pixels of the picture."""
+
+    of: Literal["part", "frame"] = "part"
+
+
+class PartType(Section, frozen=True):
+    """What is different for one type of part."""
+
+    part_score: float | None = None
+    defect_scores: dict[str, float] = {}
+    sizes_mm: dict[Literal["length", "width"], tuple[float, float]] = {}
+    """The least and the largest: `length` is the longer side of the part's box, `width` the shorter one."""
+
+    tolerate: tuple[Tolerance, ...] = ()
+
+
 class Rule(Section, frozen=True):
-    """What makes a part good; see vision/rules.py."""
+    """What makes a part good; see vision/rules.py. A rule file holds this table by itself."""
 
     parts: tuple[str, ...] = ("washer", "bracket")
     defects: tuple[str, ...] = ("scratch", "dent", "stain", "missing_hole", "burr", "crack")
@@ -208,14 +245,26 @@ class Rule(Section, frozen=True):
     """A part whose surest defect scores from the one to below the other is looked at again, mirrored three ways, and its
     scores are the means of the four looks. 0 never looks again."""
 
+    part: dict[str, PartType] = {}
+    """By the part's label."""
+
+    zones: dict[str, Zone] = {}
+    edge_px: float = 3.5
+    """How far inside of a defect's edge its box's may lie, in pixels of the picture; counts against the part. Of the bundled
+    detector on the belt it was drawn for, 95 of 100 edges are nearer (docs/rules.md)."""
+
+    part_edge_px: float = 1.5
+    """The same for a part's edge, on either side."""
+
     version: str = "1"
 
 
 class Trigger(Section, frozen=True):
     """What says that a part is there."""
 
-    source: Literal["camera", "gpio", "encoder", "timer", "plc", "modbus"] = "camera"
-    """`camera`: each frame is a part. `plc`: the PLC at `outputs.modbus.plc_host` is polled. `modbus`: a PLC writes coil 16 of
+    source: Literal["camera", "gpio", "encoder", "timer", "plc", "modbus", "photo_eye"] = "camera"
+    """`camera`: each frame is a part, or parts are followed (vision.capture). `photo_eye`: something covers a region of the
+    camera's own frames (vision/photo_eye.py). `plc`: the PLC at `outputs.modbus.plc_host` is polled. `modbus`: a PLC writes coil 16 of
     our Modbus server."""
 
     line: int = 0
@@ -239,6 +288,12 @@ class Trigger(Section, frozen=True):
 
     address: int = 0
     poll_ms: float = 5.0
+    region: tuple[float, float, float, float] = (0.1, 0.1, 0.12, 0.9)
+    """`photo_eye`: left, top, right, bottom in shares of the picture; the belt must be empty there at the start."""
+
+    eye_frames: int = 2
+    """`photo_eye`: so many frames must agree."""
+
     waiting: int = 16
     """Triggers that may wait for the inspection; a part beyond them is NOT_INSPECTED at once."""
 
@@ -253,6 +308,95 @@ class Encoder(Section, frozen=True):
     b: int = 1
     debounce_ms: float = 0.0
     address: int = 0
+
+
+class Golden(Section, frozen=True):
+    """Known parts that are judged at every shift and switch; see station/golden_parts.py."""
+
+    folder: str = ""
+    """Of the golden set; empty is none."""
+
+    shifts_utc: tuple[str, ...] = ("06:00", "14:00", "22:00")
+    """When shifts begin, UTC. At each of them no part passes until the golden parts were judged right."""
+
+
+class Barcode(Section, frozen=True):
+    """The part's serial number; see vision/serial.py."""
+
+    engine: str = ""
+    """A file name in `engines/`, such as `barcode_zxing`; empty reads none."""
+
+    lane: str = ""
+    options: dict[str, Any] = {}
+    pattern: str = ""
+    """What a serial number looks like, as a regular expression for the whole of it; other codes are passed over. Empty takes any."""
+
+    unreadable: Literal["inspect", "not_inspected"] = "inspect"
+    """A part without exactly one serial number is judged without it, or NOT_INSPECTED. Either way it is counted."""
+
+
+class Capture(Section, frozen=True):
+    """Which frame shows a part; see vision/capture.py and docs/inspection.md."""
+
+    policy: Literal["frames", "tracks"] = "frames"
+    """What a camera without a trigger shows. `frames`: each frame is a part. `tracks`: the camera runs freely and sees a part in
+    many frames, in which it is followed along the belt."""
+
+    offset_ms: float = 0.0
+    """With a trigger: from it to the earliest frame that shows the part."""
+
+    window_ms: float = 50.0
+    """With a trigger: a frame so much later does not show it any more; less than the time from part to part."""
+
+
+class Integrity(Section, frozen=True):
+    """May a picture be judged? See vision/integrity.py. Times of frames are always checked."""
+
+    reference: str = ""
+    """The file that `edgeapp learn-camera` wrote; without one pictures are not checked."""
+
+    marks: tuple[tuple[float, float, float, float], ...] = ()
+    """Regions (left, top, right, bottom, shares of the picture) with a fiducial mark that is fixed to the line, each some
+    8 px larger than its mark on every side. Without marks a moved camera is not found."""
+
+
+class Tracks(Section, frozen=True):
+    """Parts that are followed along the belt; see vision/tracks.py."""
+
+    towards: Literal["right", "left", "down", "up"] = "right"
+    decide_at: float = 0.8
+    """Share of the picture along the belt where the verdict is given."""
+
+    confirm_frames: int = 2
+    proof_frames: int = 3
+    """PASS needs so many frames that say so."""
+
+    lost_frames: int = 5
+
+
+class Zones(Section, frozen=True):
+    """Polygons in the picture, each a list of [x, y]; see vision/zones.py. For zones on the part see the rule's."""
+
+    units: Literal["share", "px"] = "share"
+    parts: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """A part counts if its centre is in one."""
+
+    defects: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """A defect counts if any of it is in one."""
+
+    ignored: tuple[tuple[tuple[float, float], ...], ...] = ()
+    """What is wholly in one does not count."""
+
+
+class FurtherCamera(Section, frozen=True):
+    """One more camera that sees the same parts, on the same accelerator; its verdict is part of the part's one."""
+
+    name: str
+    camera: Camera = Camera()
+    offset_ms: float = 0.0
+    window_ms: float = 50.0
+    integrity: Integrity = Integrity()
+    zones: Zones = Zones()
 
 
 class Vision(Section, frozen=True):
@@ -278,6 +422,24 @@ class Vision(Section, frozen=True):
         doubt_below_score=0.3,
     )
     """If nothing is written, the bundled detector's own scores, chosen on its validation set (its card)."""
+
+    rule_book: str = ""
+    """The folder of signed rules (station/rule_book.py): the one in use there decides, in place of `rule`."""
+
+    unsigned_rule: bool = False
+    """Take a `rule` that is written here, which nobody signed. For tests; the bundled one needs no signature."""
+
+    calibration: str = ""
+    """The file that `edgeapp rules calibrate` wrote for this camera; without one nothing is measured in mm."""
+
+    golden: Golden = Golden()
+    barcode: Barcode = Barcode()
+    capture: Capture = Capture()
+    integrity: Integrity = Integrity()
+    tracks: Tracks = Tracks()
+    zones: Zones = Zones()
+    further_cameras: tuple[FurtherCamera, ...] = ()
+    """With a trigger: more eyes on the same part; PASS only if all of them say so."""
 
 
 class ModbusOutput(Section, frozen=True):
@@ -402,6 +564,39 @@ class Outputs(Section, frozen=True):
     reject: RejectOutput = RejectOutput()
 
 
+class Station(Section, frozen=True):
+    """What the quality-control station keeps, and when it stops; see docs/station.md."""
+
+    folder: str = ""
+    """Of the evidence ledger. Empty keeps no evidence: for a look at a camera, not for a line."""
+
+    key_file: str = ""
+    """The key that signs the ledger's end; see docs/ledger.md."""
+
+    pass_share: float = 0.02
+    """Pictures of parts that passed are kept for this share of them; of all others always."""
+
+    quota_mb: float = 2_000.0
+    """Of all pictures together."""
+
+    seed: int = 1
+    """Which of the pictures of parts that passed are kept."""
+
+    record_ms: float = 20.0
+    """What of `vision.budget_ms` is left for the verdict's way to the disk: the inspection decides so much earlier."""
+
+    operator: str = ""
+    lot: str = ""
+    stop_after: int = 0
+    """So many rejects in a row stop the station until somebody acknowledges; 0 never stops it."""
+
+    point_parts: int = 50
+    """Inspected parts of one point of the running control chart, whose alarms are Western Electric's; 0 draws none."""
+
+    reject_share: float | None = None
+    """Of a line in control: the chart's centre. Left out, that of the first 25 points."""
+
+
 class Records(Section, frozen=True):
     """What is written down, and where."""
 
@@ -422,6 +617,7 @@ class Config(Section, frozen=True):
     audio: Audio = Audio()
     vision: Vision = Vision()
     outputs: Outputs = Outputs()
+    station: Station = Station()
     records: Records = Records()
 
 
@@ -448,9 +644,23 @@ def parse(text: str, source: str = "the configuration") -> Config:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
     _check_wake(config.voice.wake, source)
-    if wrong := _line_does_not_add_up(config):
+    if wrong := _line_does_not_add_up(config) or _rule_does_not_add_up(config.vision.rule, "vision.rule."):
         raise ConfigError(f"{source}: {wrong}")
+    _check_station(config.vision, source)
     return config
+
+
+def parse_rule(text: str, source: str) -> Rule:
+    """A rule file's text to typed values. Raises ConfigError with one sentence that names the key."""
+    try:
+        rule = msgspec.convert(tomllib.loads(text), Rule)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}") from error
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {_plainly(str(error))}") from error
+    if wrong := _rule_does_not_add_up(rule, ""):
+        raise ConfigError(f"{source}: {wrong}")
+    return rule
 
 
 def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
@@ -487,6 +697,7 @@ def _line_does_not_add_up(config: Config) -> str:
         and encoder.source == "none",
         "vision.trigger.counts is 0; a part needs at least 1": trigger.counts < 1,
         "vision.trigger.waiting is 0; at least 1 trigger must be able to wait": trigger.waiting < 1,
+    } | _captures(config.vision) | {
         "outputs.reject needs exactly one of line and plc_coil": reject.by != "none"
         and (reject.line is None) is (reject.plc_coil is None),
         "outputs.reject.plc_coil needs outputs.modbus.plc_host": reject.plc_coil is not None and not plc,
@@ -500,20 +711,111 @@ def _line_does_not_add_up(config: Config) -> str:
     return next((sentence for sentence, wrong in checks.items() if wrong), "")
 
 
+def _captures(vision: Vision) -> dict[str, bool]:
+    """What is wrong between trigger, capture and cameras, by the sentence that says so."""
+    triggered, tracks = vision.trigger.source != "camera", vision.capture.policy == "tracks"
+    names = [each.name for each in vision.further_cameras]
+    longest_ms = max(vision.capture.window_ms, *(each.window_ms for each in vision.further_cameras), 0.0)
+    return {
+        "vision.capture.policy is 'tracks', for which vision.trigger.source must be 'camera'": triggered and tracks,
+        "vision.capture.window_ms must leave something of vision.budget_ms; make it shorter": triggered
+        and longest_ms + 2 >= vision.budget_ms,
+        "vision.further_cameras need a vision.trigger.source other than 'camera'": bool(names) and not triggered,
+        "vision.further_cameras have the same name twice": len(set(names)) < len(names),
+    }
+
+
+TOLERANCES_MAX: Final = 64  # of one part type: bounds what judging costs
+
+
+def _rule_does_not_add_up(rule: Rule, where: str) -> str:
+    """What in a rule is out of range or names what is not there; empty if all is well."""
+    scores = {
+        f"{where}{key}": getattr(rule, key)
+        for key in ("part_score", "defect_score", "doubt_from_score", "doubt_below_score")
+    }
+    named = {f"{where}defect_scores": rule.defect_scores}
+    checks = {f"{where}version is empty; give it a name": not rule.version.strip()}
+    for key in ("edge_px", "part_edge_px"):
+        edge_px = getattr(rule, key)
+        checks[f"{where}{key} is {edge_px:g}; give a number from 0 to 100"] = not 0 <= edge_px <= 100
+    both = sorted({*rule.parts} & {*rule.defects})
+    checks[f"{where}parts and {where}defects both name {''.join(both[:1])!r}"] = bool(both)
+    for name, zone in rule.zones.items():
+        flat = [each for corner in zone.polygon for each in corner]
+        checks[f"{where}zones.{name}.polygon needs 3 to 64 corners"] = not 3 <= len(zone.polygon) <= 64
+        checks[f"{where}zones.{name}.polygon has a corner that is no number"] = not all(
+            abs(each) < 1e6 for each in flat
+        )
+    for name, part in rule.part.items():
+        here = f"{where}part.{name}"
+        checks[f"{here} is not among {where}parts, which are {', '.join(rule.parts)}"] = name not in rule.parts
+        named[f"{here}.defect_scores"] = part.defect_scores
+        if part.part_score is not None:
+            scores[f"{here}.part_score"] = part.part_score
+        for size, (least, most) in part.sizes_mm.items():
+            checks[f"{here}.sizes_mm.{size} is {least:g} to {most:g}; the first must be the smaller, from 0 on"] = (
+                not 0 <= least < most < 1e6
+            )
+        checks[f"{here}.tolerate has {len(part.tolerate)} tables; at most {TOLERANCES_MAX}"] = (
+            len(part.tolerate) > TOLERANCES_MAX
+        )
+        for n, each in enumerate(part.tolerate):
+            this = f"{here}.tolerate[{n}]"
+            missing = sorted({*each.defects} - {*rule.defects})
+            checks[f"{this} names {''.join(missing[:1])!r}, which is not among {where}defects"] = bool(missing)
+            checks[f"{this}.zone is {each.zone!r}, which is not among {where}zones"] = (
+                bool(each.zone) and each.zone not in rule.zones
+            )
+            limits = [each.length_mm, each.width_mm, each.area_mm2, each.count]
+            checks[f"{this} has a limit that is no number from 0 to 1000000"] = not all(
+                one is None or 0 <= one <= 1e6 for one in limits
+            )
+    for key, by_label in named.items():
+        missing = sorted({*by_label} - {*rule.defects})
+        checks[f"{key} names {''.join(missing[:1])!r}, which is not among {where}defects"] = bool(missing)
+        scores |= {f"{key}.{label}": score for label, score in by_label.items()}
+    for key, score in scores.items():
+        checks[f"{key} is {score:g}; give a number from 0 to 1"] = not 0 <= score <= 1
+    return next((sentence for sentence, wrong in checks.items() if wrong), "")
+
+
+def _check_station(vision: Vision, source: str) -> None:
+    """The book and the rule do not both decide; shifts are times of the day, a serial's pattern is one."""
+    if vision.rule_book and vision.rule != Vision().rule:
+        raise ConfigError(
+            f"{source}: vision.rule_book and vision.rule are both given; move the rule into the book: edgeapp rules sign"
+        )
+    for each in vision.golden.shifts_utc:
+        if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", each):
+            raise ConfigError(f"{source}: vision.golden.shifts_utc has {each!r}; give times such as '06:00'")
+    if vision.golden.folder and not vision.golden.shifts_utc:
+        raise ConfigError(f"{source}: vision.golden.shifts_utc is empty; name when a shift begins, such as '06:00'")
+    try:
+        re.compile(vision.barcode.pattern)
+    except re.error as error:
+        raise ConfigError(f"{source}: vision.barcode.pattern is no regular expression: {error}") from error
+
+
 def _check_ranges(config: Config, source: str) -> None:
     """Durations are more than nothing, scores and probabilities lie in 0 to 1."""
 
     def visit(section: Section, name: str) -> None:
         for key in section.__struct_fields__:
             value, full = getattr(section, key), f"{name}{key}"
+            if isinstance(value, Rule):
+                continue  # it is checked as a rule file is
             if isinstance(value, Section):
                 visit(value, f"{full}.")
-            elif key == "smaller":
+            elif key in {"smaller", "further_cameras"}:
                 for n, each in enumerate(value):
                     visit(each, f"{full}[{n}].")
             elif value is not None and key in {"hold_off_ms", "debounce_ms"}:
                 if not 0 <= value <= 10_000:
                     raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 10000")
+            elif key == "offset_ms":
+                if not -10_000 <= value <= 600_000:
+                    raise ConfigError(f"{source}: {full} is {value:g}; give a number from -10000 to 600000")
             elif key in {"port", "plc_port"} and not 0 < value <= 65_535:
                 raise ConfigError(f"{source}: {full} is {value}; give a port from 1 to 65535")
             elif key in {"unit", "plc_unit"} and not 0 <= value <= 255:
@@ -524,14 +826,8 @@ def _check_ranges(config: Config, source: str) -> None:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number above 0")
             elif key.endswith("_j") and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1000000")
-            elif key.endswith(("_score", "_share", "threshold")) and not 0 <= value <= 1:
+            elif value is not None and key.endswith(("_score", "_share", "threshold")) and not 0 <= value <= 1:
                 raise ConfigError(f"{source}: {full} is {value:g}; give a number from 0 to 1")
-            elif key == "defect_scores":
-                for label, score in value.items():
-                    if label not in getattr(section, "defects", ()):
-                        raise ConfigError(f"{source}: {full} names {label!r}, which is not among {name}defects")
-                    if not 0 <= score <= 1:
-                        raise ConfigError(f"{source}: {full}.{label} is {score:g}; give a number from 0 to 1")
             elif isinstance(value, int) and not 0 <= value <= 1_000_000:
                 raise ConfigError(f"{source}: {full} is {value}; give a whole number from 0 to 1000000")
 

@@ -46,7 +46,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "aiomqtt", "asyncua", "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "gpiod",
     "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pyarrow", "pymodbus", "sounddevice",
     "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
-    "tritonclient",
+    "tritonclient", "zxingcpp",
 }  # fmt: skip
 
 
@@ -70,7 +70,9 @@ def _imports(tree: ast.AST) -> list[tuple[str, bool]]:
 
 
 # Files that only draw, and are themselves imported inside functions.
-DRAWING = {"parts.py": {"cv2"}, "line_view.py": {"cv2"}, "conveyor.py": {"cv2"}}
+DRAWING = {
+    each: {"cv2"} for each in ("parts.py", "line_view.py", "conveyor.py", "camera_lines.py", "camera_faults.py")
+}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

@@ -18,6 +18,8 @@ from edgeapp.core.placement import Late, Why
 from edgeapp.core.record import AnyRecord
 from edgeapp.core.stage import Stage
 from edgeapp.engines import fake
+from edgeapp.vision.calibrated import CalibratedLook
+from edgeapp.vision.calibration import by_scale
 from edgeapp.vision.inspection import Inspection, watch
 from edgeapp.vision.rules import InspectionRule, judge
 from edgeapp.vision.second_look import in_doubt, together
@@ -41,15 +43,15 @@ JUDGED = [
 
 @pytest.mark.parametrize(("rows", "outcome"), JUDGED)
 def test_the_rule(rows: list[tuple[float, float, float, float, str, float]], outcome: Outcome) -> None:
-    assert judge(Detections(1, tuple(Box(*row) for row in rows), "m"), RULE)[0] is outcome
+    assert judge(Detections(1, tuple(Box(*row) for row in rows), "m"), RULE).outcome is outcome
 
 
 def test_a_defect_can_have_a_least_score_of_its_own() -> None:
     rule = replace(RULE, defects=("scratch", "burr"), defect_scores={"burr": 0.7})
     burr = Box(20.0, 20.0, 40.0, 40.0, "burr", 0.6)
-    assert judge(Detections(1, (Box(*WASHER), burr), "m"), rule)[0] is Outcome.PASS
-    assert judge(Detections(1, (Box(*WASHER), replace(burr, score=0.7)), "m"), rule)[0] is Outcome.FAIL
-    assert judge(Detections(1, (Box(*WASHER), Box(*SCRATCH)), "m"), rule)[0] is Outcome.FAIL
+    assert judge(Detections(1, (Box(*WASHER), burr), "m"), rule).outcome is Outcome.PASS
+    assert judge(Detections(1, (Box(*WASHER), replace(burr, score=0.7)), "m"), rule).outcome is Outcome.FAIL
+    assert judge(Detections(1, (Box(*WASHER), Box(*SCRATCH)), "m"), rule).outcome is Outcome.FAIL
 
 
 def _frame(number: int, at_ns: int) -> CameraFrame:
@@ -113,6 +115,22 @@ async def test_a_detector_that_is_late_is_not_waited_for() -> None:
     assert verdict.outcome is Outcome.NOT_INSPECTED
     assert verdict.decided_ns == 198 * MS
     assert "by the due time" in verdict.why
+
+
+async def test_a_picture_that_the_calibration_is_not_of_is_not_a_pass() -> None:
+    async def look(frame: CameraFrame, /, *, due_ns: int, of: str) -> Detections:
+        return Detections(frame.number, (Box(*WASHER),), "m")
+
+    for camera, size, outcome in (
+        ("belt", 4, Outcome.PASS),
+        ("belt", 8, Outcome.NOT_INSPECTED),
+        ("eye", 4, Outcome.NOT_INSPECTED),
+    ):
+        calibration = by_scale(0.1, camera=camera, width=size, height=size, utc_ns=1)
+        inspection = Inspection(CalibratedLook(look, calibration), RULE, due_after_ns=200 * MS, sink=lambda _: None)
+        verdict = await inspection.inspect(_frame(1, 0))
+        assert verdict.outcome is outcome
+        assert outcome is Outcome.PASS or "the calibration is of" in verdict.why
 
 
 async def test_a_detector_that_fails_is_not_a_pass() -> None:

@@ -42,6 +42,10 @@ class Outputs:
         self.on_verdict: list[Callable[[LineState, Verdict], None]] = []
         self.on_state: list[Callable[[LineState], None]] = []
         self.on_alarm: list[Callable[[AlarmRecord], None]] = []
+        self.on_acknowledge: list[Callable[[], None]] = []
+        self.plc_counter: Callable[[], int] = lambda: -1
+        """The PLC's count of parts at the last trigger; -1 if it has none."""
+
         self.rejector: Rejector | None = None
         self._lost: set[str] = set()
 
@@ -73,6 +77,8 @@ class Outputs:
         """A person has seen the alarms."""
         self.state = replace(self.state, alarm=False)
         self._tell_state()
+        for each in self.on_acknowledge:
+            each()
 
     def _tell_state(self) -> None:
         for tell in self.on_state:

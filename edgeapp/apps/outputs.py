@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgeapp import config as settings
 from edgeapp.apps.line import Outputs
 from edgeapp.apps.wiring import Parts
-from edgeapp.core.events import MS, ConfigError, Outcome, Verdict
+from edgeapp.core.events import MS, ConfigError, Outcome, Trigger, Verdict
 from edgeapp.devices import modbus_client, modbus_server, mqtt, opcua, triggers
 from edgeapp.devices.encoder import Encoder, Unwrap
 from edgeapp.devices.gpio import Chip, GpiodChip, Input
@@ -25,12 +26,24 @@ from edgeapp.devices.reject import Rejector, RejectSchedule
 from edgeapp.devices.verdict_lines import VerdictLines
 
 
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Where an earlier run's numbers ended, and who is told of each part in the moment of its trigger."""
+
+    after: int = 0
+    plc_counter: int = -1
+    """What the PLC's counter of parts was then; -1 if it is not known."""
+
+    on_part: Callable[[Trigger], None] | None = None
+
+
 class _Opening:
     """Opens what the configuration names, in the order in which verdicts are told: what switches the line comes first."""
 
-    def __init__(self, config: settings.Config, parts: Parts, group: asyncio.TaskGroup) -> None:
-        self.config, self.parts, self.group = config, parts, group
-        self.outputs = Outputs(config, parts)
+    def __init__(
+        self, config: settings.Config, parts: Parts, group: asyncio.TaskGroup, counting: Counting, outputs: Outputs
+    ) -> None:
+        self.config, self.parts, self.group, self.counting, self.outputs = config, parts, group, counting, outputs
         self.triggers: triggers.Triggers | None = None
         self.writer: modbus_client.PlcWriter | None = None
 
@@ -60,6 +73,8 @@ class _Opening:
                 on_lost=self.outputs.trigger_lost,
                 encoder=self.outputs.encoder,
                 hold_off_ns=round(trigger.hold_off_ms * MS),
+                after=self.counting.after,
+                on_part=self.counting.on_part,
             )
             self.outputs.triggers = pulled = self.triggers
             self.parts.count_drops("vision.trigger", _Dropped(lambda: pulled.lost))
@@ -137,7 +152,10 @@ class _Opening:
                 address=trigger.address,
                 encoder=self.outputs.encoder,
                 encoder_address=encoder.address if encoder.source == "plc" else None,
+                counter=self.counting.plc_counter if trigger.source == "plc" else -1,
+                on_gap=lambda what: self.outputs.alarm("vision.trigger", what),
             )
+            self.outputs.plc_counter = lambda: poller.counter
             self.start(poller.run())
 
     def open_gate(self) -> None:
@@ -234,13 +252,17 @@ def mqtt_options(section: settings.MqttOutput, station: str) -> mqtt.Options:
     )
 
 
-async def open_outputs(config: settings.Config, parts: Parts) -> Outputs:
+async def open_outputs(
+    config: settings.Config, parts: Parts, counting: Counting = Counting(), outputs: Outputs | None = None
+) -> Outputs:
     """Open all that the configuration names; it is closed with `parts`. Raises ConfigError and DeviceError.
+
+    Parts may come before this returns: whoever has to hear of them gives `outputs` with its hooks set.
 
     A PLC or broker that is not there yet is an alarm, not an error: the station judges parts without it.
     """
     group = await parts.stack.enter_async_context(asyncio.TaskGroup())
-    line = _Opening(config, parts, group)
+    line = _Opening(config, parts, group, counting, outputs or Outputs(config, parts))
     line.open_chip()
     line.open_verdict_lines()
     await line.open_modbus()

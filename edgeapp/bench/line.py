@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeapp import config as settings
-from edgeapp.apps.qc import rule_of
+from edgeapp.apps.rules import rule_of
 from edgeapp.apps.wiring import Parts, settle
 from edgeapp.bench.relay_process import relaying
 from edgeapp.core.clock import now_ns, sleep_until

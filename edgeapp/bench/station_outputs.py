@@ -2,8 +2,8 @@
 
 Three figures. `tell`: one verdict to every output that is switched on, on the loop. `edge_to_line`: from an edge at the (simulated)
 chip to the PASS line, through trigger, reader and outputs. `coil_to_bit`: from a PLC's coil to the bit it reads, over a real
-socket, with the PLC in a process of its own; beside it the round trip of a bare read, of which it takes three (pull, release,
-read). A broker that is not there and a PLC that is written into run along, because they must cost nothing.
+socket, with the PLC in a process of its own; beside it the round trip of a bare read, of which it takes two (pull, read). A
+broker that is not there and a PLC that is written into, in a process of its own, run along, because they must cost nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Box, Outcome, Trigger, Verdict
 from edgeapp.devices.gpio_sim import SimulatedChip
-from edgeapp.devices.plc_sim import PlcServer, plc_server
 from edgeapp.observe.percentile import percentile
 
 _EYE, _PASSED = 4, 10
@@ -50,6 +49,28 @@ async def main():
     print(json.dumps({"took": [each.took_ns for each in plc.seen], "late": len(plc.late), "trips": trips}))
 asyncio.run(main())
 """
+
+_WRITTEN: Final = """
+import asyncio
+from edgeapp.devices.plc_sim import PlcServer, plc_server
+async def main():
+    async with plc_server(PlcServer()) as port:
+        print(port, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+@asynccontextmanager
+async def _written_plc() -> AsyncIterator[int]:
+    """A PLC that the station writes into -> its port. Here it would take the loop from the one that reads."""
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _WRITTEN, stdout=asyncio.subprocess.PIPE)
+    assert process.stdout
+    try:
+        yield int(await process.stdout.readline())
+    finally:
+        process.kill()
+        await process.wait()
 
 
 def _config(folder: Path, plc_port: int, trigger: str) -> settings.Config:
@@ -99,7 +120,7 @@ async def station_outputs(parts: int = 500) -> dict[str, Any]:
     """Measure with so many parts a figure -> min, p50, p99 and max of each, in the unit of its name."""
     tell_ns: list[int] = []
     with tempfile.TemporaryDirectory() as name:
-        async with plc_server(PlcServer()) as plc_port:
+        async with _written_plc() as plc_port:
             edge_ns = await _edges(_config(Path(name), plc_port, "gpio"), parts, tell_ns)
             seen = await _coils(_config(Path(name), plc_port, "modbus"), parts, tell_ns)
     return {

@@ -6,7 +6,8 @@ otherwise; images are uint8 BGR.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -264,3 +265,18 @@ class Verdict:
 
     model: str = ""
     """Which model looked; empty if none did."""
+
+    part_type: str = ""
+    """The label of the one part that was seen; empty if there was none, or several."""
+
+    sizes_mm: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """What was measured, by name; empty without a calibration."""
+
+    rule: str = ""
+    """Version and hash of the rule that judged; empty if it was not asked."""
+
+    looks: int = 0
+    """How many looks `boxes` are the mean of."""
+
+    causes: tuple[str, ...] = ()
+    """What it is counted under: the labels of a FAIL's defects, a short reason of a NOT_INSPECTED. Each once."""

@@ -227,16 +227,25 @@ class PlcPoller:
         address: int = 0,
         encoder: Encoder | None = None,
         encoder_address: int | None = None,
+        counter: int = -1,
+        on_gap: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`table` and `address`: where the trigger is; `counter` is a holding register that counts parts. The encoder's 32
         bits stand in two holding registers at `encoder_address`, high word first.
+
+        With the `counter` of an earlier run, -1 if none is known, the parts since then are missed ones; `on_gap` is told if
+        it cannot be known how many there were.
         """
+        self.counter = counter
+        """What the PLC had counted when the last trigger was pulled, 16 bits; -1 before it was read."""
+
         self._options, self._period_ns, self._on_change = options, period_ns, on_change
         self._triggers, self._table, self._address = triggers, table, address
         self._encoder, self._encoder_address = encoder, encoder_address
         self._level = False
-        self._parts = Unwrap(16)
-        self._counted: int | None = None
+        self._parts, self._on_gap = Unwrap(16), on_gap
+        self._counted = None if counter < 0 else self._parts.position(counter)
+        self._polled = counter < 0  # else what the first poll finds came while there was no station
         self._belt = Unwrap(32)
         self._last_ns = 0
 
@@ -252,7 +261,8 @@ class PlcPoller:
             if self._encoder and self._encoder_address is not None:
                 await self._read_belt(client, self._encoder, self._encoder_address)
             if self._triggers:
-                await self._read_trigger(client, self._triggers, self._last_ns or asked_ns)
+                await self._read_trigger(client, self._triggers, self._last_ns or asked_ns, fresh=self._polled)
+                self._polled = True
             self._last_ns = asked_ns
             if first:
                 works()
@@ -267,17 +277,24 @@ class PlcPoller:
         if position != encoder.position:
             encoder.moved(position, now_ns())
 
-    async def _read_trigger(self, client: Any, triggers: Triggers, since_ns: int) -> None:
-        """`since_ns`: when the poll before was asked: the part came after it."""
+    async def _read_trigger(self, client: Any, triggers: Triggers, since_ns: int, *, fresh: bool) -> None:
+        """`since_ns`: when the poll before was asked: the part came after it. Not `fresh`: there was none for long."""
         options, what = self._options, f"{self._table} {self._address}"
         if self._table == "counter":
             read = client.read_holding_registers
-            count = self._parts.position((await _ask(options, what, read, self._address, count=1)).registers[0])
+            raw = (await _ask(options, what, read, self._address, count=1)).registers[0]
+            count = self._parts.position(raw)
             new, self._counted = count - (count if self._counted is None else self._counted), count
-            while new > 1:  # parts that came and went between two polls: nobody can look at them any more
-                triggers.missed(min(new - 1, _CHUNK), since_ns)
-                new -= min(new - 1, _CHUNK)
+            if new < 0:
+                self._on_gap("the PLC's counter went back, or by more than 32767 parts: it is not known which parts passed")
+            seen = 1 if fresh else 0
+            while new > seen:  # parts that came and went between two polls: nobody can look at them any more
+                missed = min(new - seen, _CHUNK)
+                new -= missed
+                self.counter = (raw - new) & 0xFFFF
+                triggers.missed(missed, since_ns)
                 await asyncio.sleep(0)
+            self.counter = raw
             if new == 1:
                 triggers.pull(since_ns)
             return

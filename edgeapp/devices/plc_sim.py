@@ -17,10 +17,12 @@ from typing import Any, Final
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, DeviceError
 from edgeapp.devices import register_map
+from edgeapp.devices.cancellation import check_cancelled
 from edgeapp.devices.modbus_server import TRIGGER_COIL
 
 _HISTORY: Final = 100_000  # parts and writes that are kept for whoever looks
 _SCAN_NS: Final = 1 * MS  # how often a PLC's program runs
+_FULL_SCAN: Final = 20  # scans after which the block is read in any case: two verdicts between two scans leave the strobe as it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ class Conveyor:
                 await sleep_until(began_ns + part * period_ns)
                 pulled_ns = now_ns()
                 await client.write_coil(TRIGGER_COIL, True, device_id=self.unit)
-                await client.write_coil(TRIGGER_COIL, False, device_id=self.unit)
                 await self._await_verdict(client, sequence + part, part, pulled_ns)
+                await client.write_coil(TRIGGER_COIL, False, device_id=self.unit)
         finally:
             client.close()
 
@@ -83,6 +85,59 @@ class Conveyor:
         response = await client.read_input_registers(0, count=26, device_id=self.unit)
         words: list[int] = response.registers
         return words
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One verdict as a PLC found it."""
+
+    sequence: int
+    part: int
+    outcome: int
+    reason: int
+    read_ns: int
+    """When its bit was there."""
+
+
+@dataclass
+class Scanner:
+    """A PLC that only reads: it scans the bits, and the block when the strobe has changed."""
+
+    host: str
+    port: int
+    unit: int = 1
+    period_ns: int = 5 * MS
+    """From scan to scan, as a usual PLC's program."""
+
+    read: list[Read] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Scan until cancelled. Raises DeviceError if the station does not answer."""
+        from pymodbus.client import AsyncModbusTcpClient
+
+        client: Any = AsyncModbusTcpClient(self.host, port=self.port, retries=0, reconnect_delay=0)
+        if not await client.connect():
+            raise DeviceError(f"the simulated PLC finds no station at {self.host}:{self.port}")
+        try:
+            last, scans = 0, 0
+            while True:
+                check_cancelled()
+                bits = (await client.read_discrete_inputs(0, count=register_map.BITS, device_id=self.unit)).bits
+                read_ns, scans = now_ns(), scans + 1
+                if bits[register_map.STROBE] != bool(last % 2) or scans % _FULL_SCAN == 0:
+                    last = await self._block(client, last, read_ns)
+                await sleep_until(read_ns + self.period_ns)
+        finally:
+            client.close()
+
+    async def _block(self, client: Any, last: int, read_ns: int) -> int:
+        """Read every verdict after `last` that the ring still holds; returns the newest."""
+        words = (await client.read_input_registers(0, count=register_map.WORDS, device_id=self.unit)).registers
+        newest = words[4] << 16 | words[5]
+        for sequence in range(max(last, newest - register_map.RING) + 1, newest + 1):
+            high, low, outcome, reason = register_map.ring(words, sequence)
+            self.read.append(Read(sequence, high << 16 | low, outcome, reason, read_ns))
+        return newest
 
 
 class PlcServer:

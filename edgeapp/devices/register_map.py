@@ -25,7 +25,7 @@ At most one of the bits 1 to 3 is set; none of them means that no part was judge
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from edgeapp.devices.line_state import Judged, LineState, Station
@@ -55,6 +55,12 @@ def words(state: LineState, recent: Iterable[Judged]) -> list[int]:
         at = _RING_AT + 4 * (each.sequence % RING)
         block[at : at + 4] = [*_two(each.part), each.outcome, each.reason]
     return block
+
+
+def ring(block: Sequence[int], sequence: int) -> Sequence[int]:
+    """The four words of a verdict that the block still holds: part (two words), outcome, reason."""
+    at = _RING_AT + 4 * (sequence % RING)
+    return block[at : at + 4]
 
 
 def bits(state: LineState) -> list[bool]:

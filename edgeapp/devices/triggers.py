@@ -31,8 +31,13 @@ class Triggers:
         on_lost: Callable[[Trigger], None],
         encoder: Encoder | None = None,
         hold_off_ns: int = 0,
+        after: int = 0,
+        on_part: Callable[[Trigger], None] | None = None,
     ) -> None:
-        """At most `depth` wait; a pull within `hold_off_ns` of the last one is the same part and only counted."""
+        """At most `depth` wait; a pull within `hold_off_ns` of the last one is the same part and only counted.
+
+        Numbers go on after `after`. `on_part` is told of every part in the moment of its trigger, before anything else is.
+        """
         self.lost = 0
         """Triggers that went to `on_lost`."""
 
@@ -45,7 +50,7 @@ class Triggers:
         self._arrived = asyncio.Event()
         self._failure: DeviceError | None = None
         self._closed = False
-        self._number = 0
+        self._number, self._on_part = after, on_part
         self._last_ns: int | None = None
 
     def pull(self, at_ns: int, position: int | None = None) -> None:
@@ -80,7 +85,10 @@ class Triggers:
         self._number += 1
         if position is None and self._encoder:
             position = self._encoder.position_at(at_ns)
-        return Trigger(self._number, at_ns, self._source, position)
+        trigger = Trigger(self._number, at_ns, self._source, position)
+        if self._on_part:
+            self._on_part(trigger)
+        return trigger
 
     def _lose(self, trigger: Trigger) -> None:
         self.lost += 1

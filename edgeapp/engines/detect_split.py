@@ -61,6 +61,11 @@ class Split:
         return int(max(self._height, self._width))
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return tuple(self._labels.values())
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the features: (channels, height, width)."""
         return tuple(self._cut.shape[1:])

@@ -23,6 +23,12 @@ def normal_quantile(share: float) -> float:
     return NormalDist().inv_cdf(share)
 
 
+def t_cdf(x: float, freedom: float) -> float:
+    """The share of Student's distribution below x (Abramowitz and Stegun 26.7.1)."""
+    tail = beta_cdf(freedom / (freedom + x * x), freedom / 2, 0.5) / 2
+    return 1 - tail if x > 0 else tail
+
+
 def beta_cdf(x: float, a: float, b: float) -> float:
     """The regularized incomplete beta function I_x(a, b); a and b above 0."""
     if x <= 0 or x >= 1:

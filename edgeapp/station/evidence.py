@@ -21,6 +21,9 @@ GENESIS: Final = bytes(32)
 Picture = Callable[[], bytes]
 """Gives the frame as an encoded JPEG file. Called in the ledger's thread, and only if the picture is to be kept."""
 
+Look = Callable[[], Mapping[str, Any]]
+"""Gives fields of the evidence that take time to find in the frame. Called in the ledger's thread; its failure costs only them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -81,7 +84,8 @@ class Entry:
     """One row to be: the kind, both clocks, and what it says."""
 
     kind: str
-    """`verdict`, `judgement`, or one of the ledger's own: `opened`, `clock`, `image removed`, `unrecorded`."""
+    """`verdict`, `judgement`, `rule` (which one decides from here on), `golden` (a run of known parts), or one of the ledger's own:
+    `opened`, `clock`, `image removed`, `unrecorded`."""
 
     utc_ns: int
     mono_ns: int

@@ -14,7 +14,7 @@ import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, ConfigError, Verdict
-from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Picture, says
+from edgeapp.station.evidence import Entry, Evidence, Head, Judgement, Look, Picture, says
 from edgeapp.station.images import Images, Policy, size_on_disk, wanted
 from edgeapp.station.store import LOG_BYTES, Store
 
@@ -36,6 +36,7 @@ ANCHOR_BUSY_S: Final = 10.0  # and so long after it in any case
 LOG_IDLE_BYTES: Final = LOG_BYTES * 3 // 4  # the log is moved into the database from here on when nobody waits,
 LOG_BUSY_BYTES: Final = LOG_BYTES * 8  # and from here on in any case
 CLOCK_STEP_NS: Final = 500 * MS  # the wall clock and the monotonic one part so far from one row to the next: a step
+_SEEN: Final = {"frame_sha256", "light"}  # what a `Look` finds stays true
 SLACK_BYTES: Final = 1 << 20  # room that is made beyond what one picture needs, so that not every picture makes room
 
 
@@ -59,6 +60,7 @@ class _Waiting:
     done: asyncio.Future[Receipt]
     verdict: Verdict | None = None
     picture: Picture | None = field(default=None, repr=False)
+    look: Look | None = field(default=None, repr=False)
     image: str = ""
 
 
@@ -72,6 +74,8 @@ class Ledger:
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Condition()
         self._waiting: list[_Waiting] = []
+        self._unwritten: dict[asyncio.Future[Receipt], _Waiting] = {}  # those that wait and the group that is tried
+        self._writing: list[_Waiting] = []  # what the disk has been given just now
         self._pictures = 0
         self._closing = False
         self._clocks = (utc_ns(), now_ns())
@@ -95,12 +99,24 @@ class Ledger:
         """The end of the chain, as far as it is durable."""
         return self._store.head
 
-    def submit(self, evidence: Evidence, picture: Picture | None = None) -> asyncio.Future[Receipt]:
+    def submit(
+        self, evidence: Evidence, picture: Picture | None = None, look: Look | None = None
+    ) -> asyncio.Future[Receipt]:
         """Begin to record a verdict; the future ends when its row is durable. Never blocks.
 
-        The future fails with BackendError if the list is full or the ledger closes on a disk that refuses.
+        What `look` finds replaces the evidence's fields of that name. The future fails with BackendError if the list is full or the ledger closes on a disk that refuses.
         """
-        return self._submit("verdict", says(evidence), evidence.verdict, picture)
+        return self._submit("verdict", says(evidence), evidence.verdict, picture, look)
+
+    def instead(self, written: asyncio.Future[Receipt], evidence: Evidence) -> bool:
+        """Let what `submit` gave this future for say something else; False if it may be on the disk already."""
+        with self._ready:
+            one = self._unwritten.get(written)
+            if one is None or one in self._writing:
+                return False
+            fields = {**one.entry.says, **{name: value for name, value in says(evidence).items() if name not in _SEEN}}
+            one.entry, one.verdict = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, fields), evidence.verdict
+            return True
 
     async def record(self, evidence: Evidence, picture: Picture | None = None) -> Receipt:
         """Record a verdict; durable on return. Raises BackendError as `submit` does. A cancel does not take it back."""
@@ -112,8 +128,17 @@ class Ledger:
             raise BackendError(f"the ledger has no row {judgement.of} to judge")
         return await asyncio.shield(self._submit("judgement", says(judgement)))
 
+    def note(self, kind: str, fields: Mapping[str, Any]) -> asyncio.Future[Receipt]:
+        """Begin to record what is no verdict, such as a switch of the rule; as `submit`. A cancel does not take it back."""
+        return self._submit(kind, dict(fields))
+
     def _submit(
-        self, kind: str, fields: dict[str, Any], verdict: Verdict | None = None, picture: Picture | None = None
+        self,
+        kind: str,
+        fields: dict[str, Any],
+        verdict: Verdict | None = None,
+        picture: Picture | None = None,
+        look: Look | None = None,
     ) -> asyncio.Future[Receipt]:
         done: asyncio.Future[Receipt] = self._loop.create_future()
         utc_ns = self._utc_ns()
@@ -132,7 +157,9 @@ class Ledger:
                 self._pictures += picture is not None
                 if verdict:
                     fields |= {"image": "", "image_bytes": 0, "image_lost": lost}
-                self._waiting.append(_Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture))
+                one = _Waiting(Entry(kind, utc_ns, now_ns(), fields), done, verdict, picture, look)
+                self._waiting.append(one)
+                self._unwritten[done] = one
                 self._ready.notify()
         if full or ended:
             why = (
@@ -176,15 +203,19 @@ class Ledger:
 
     def _commit(self, group: list[_Waiting]) -> None:
         for each in group:
+            self._look(each)
             self._keep_picture(each)
         tries = 0
         while True:
-            entries, clocks, refused = self._entries(group)
+            with self._ready:
+                self._writing = group
+                entries, clocks, refused = self._entries(group)
             try:
                 heads = self._store.append(entries)
             except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.InterfaceError, sqlite3.DataError):
                 raise  # no disk's fault: to try again would hold up every verdict behind it
             except sqlite3.Error as error:
+                self._writing = []
                 tries = tries + 1 if self._closing else 0
                 if tries >= CLOSE_TRIES:
                     why = BackendError(f"the ledger closed before the disk took a verdict: {error}")
@@ -200,6 +231,7 @@ class Ledger:
             self._refused_from_ns = self._refused_to_ns if self._refused else 0
         rows = {id(entry): head for entry, head in zip(entries, heads, strict=True)}
         receipts = [Receipt(rows[id(one.entry)].rows, rows[id(one.entry)].hash.hex(), one.image) for one in group]
+        self._writing = []
         self._answer(group, receipts)
         if self.trouble:
             self.trouble = ""
@@ -229,6 +261,17 @@ class Ledger:
             entries.append(Entry("unrecorded", utc_ns, mono_ns, span))
         return entries, (utc_ns, mono_ns), refused
 
+    def _look(self, one: _Waiting) -> None:
+        """Find in the frame what the row says of it; a failure must not cost the verdict."""
+        if one.look:
+            look, one.look = one.look, None
+            with suppress(Exception):
+                self._add(one, look())
+
+    def _add(self, one: _Waiting, fields: Mapping[str, Any]) -> None:
+        with self._ready:
+            one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **fields})
+
     def _keep_picture(self, one: _Waiting) -> None:
         """Write the picture, durably, and name it in the row; or say in the row why there is none."""
         if not (picture := one.picture):
@@ -249,8 +292,7 @@ class Ledger:
             except (OSError, sqlite3.Error) as error:
                 lost = f"the disk refused it: {error}"
         self.pictures_lost += bool(lost)
-        image = {"image": one.image, "image_bytes": size if one.image else 0, "image_lost": lost}
-        one.entry = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, {**one.entry.says, **image})
+        self._add(one, {"image": one.image, "image_bytes": size if one.image else 0, "image_lost": lost})
 
     def _make_room(self, size: int, at: Entry) -> None:
         """Let the oldest pictures go until `size` more bytes are within the quota. Raises OSError or sqlite3.Error."""
@@ -286,6 +328,10 @@ class Ledger:
             self._unanchored = False
 
     def _answer(self, group: list[_Waiting], answers: list[Receipt] | BackendError) -> None:
+        with self._ready:
+            for each in group:
+                self._unwritten.pop(each.done, None)
+
         def answer() -> None:
             for n, each in enumerate(group):
                 if each.done.done():

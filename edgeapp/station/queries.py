@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
+from edgeapp.core.events import BackendError, Box, Outcome
 from edgeapp.station.derived import MINUTE_NS, SPANS, cover
 from edgeapp.station.statistics import Counts, Reinspection
 
@@ -164,3 +167,63 @@ def reinspected(database: sqlite3.Connection, window: Window = Window()) -> Rein
         passes_seen=seen["PASS", "PASS"] + seen["PASS", "FAIL"],
         passes_bad=seen["PASS", "FAIL"],
     )
+
+
+class RowVerdict(msgspec.Struct, frozen=True):
+    """What a row says of its verdict, as far as a rule can be asked again."""
+
+    outcome: Outcome
+    source: str
+    decided_ns: int
+    due_ns: int
+    boxes: tuple[Box, ...] = ()
+    model: str = ""
+    looks: int | None = None
+    """None in a row that does not say."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A verdict's row."""
+
+    seq: int
+    utc_ns: int
+    verdict: RowVerdict
+    causes: tuple[str, ...] = ()
+    rule: str = ""
+    part_type: str = ""
+    serial: str = ""
+    image: str = ""
+
+
+def rows(database: sqlite3.Connection, window: Window = Window()) -> Iterator[Row]:
+    """The verdicts of the window with all that was seen, oldest first, streamed. Raises BackendError if one is none."""
+    first, end = (minute * MINUTE_NS for minute in window.minutes)
+    where = (
+        "" if window == Window() else "AND json_extract(body, '$.utc_ns') >= ? AND json_extract(body, '$.utc_ns') < ? "
+    )
+    query = f"SELECT seq, body FROM entries WHERE json_extract(body, '$.kind') = 'verdict' {where}ORDER BY seq"
+    decoder = msgspec.json.Decoder(Row)
+    for seq, body in database.execute(query, (first, end) if where else ()):
+        try:
+            yield decoder.decode(body)
+        except msgspec.MsgspecError as error:
+            raise BackendError(f"row {seq} of the ledger is no verdict: {error}") from error
+
+
+def notes(database: sqlite3.Connection, kind: str, newest: int) -> list[dict[str, Any]]:
+    """The newest rows of a kind that is no verdict, such as `rule` or `golden`, newest first."""
+    query = (
+        "SELECT body FROM entries WHERE json_extract(body, '$.kind') != 'verdict' AND json_extract(body, '$.kind') = ? "
+        "ORDER BY seq DESC LIMIT ?"
+    )
+    return [json.loads(body) for (body,) in database.execute(query, (kind, newest))]
+
+
+def last_with_cause(database: sqlite3.Connection, cause: str, source: str) -> int | None:
+    """When a camera last gave a verdict with this cause, UTC; None if it never did."""
+    query = (
+        "SELECT json_extract(body, '$.utc_ns') FROM entries JOIN causes USING (seq) WHERE causes.cause = ? "
+        "AND json_extract(body, '$.verdict.source') = ? ORDER BY causes.seq DESC LIMIT 1"
+    )
+    row = database.execute(query, (cause, source)).fetchone()
+    return None if row is None else int(row[0])

@@ -2,7 +2,8 @@
 
 Sources: Montgomery, Introduction to Statistical Quality Control, 7th ed. (control charts 7.2, capability 8.2 and 8.3); Western
 Electric, Statistical Quality Control Handbook, 1956 (the rules); Nelson, Journal of Quality Technology 16, 1984 (further
-rules); Clopper and Pearson, Biometrika 26, 1934 (intervals of a share); Bissell, Applied Statistics 39, 1990 (interval of Cpk).
+rules); Clopper and Pearson, Biometrika 26, 1934 (intervals of a share); Bissell, Applied Statistics 39, 1990 (interval of Cpk);
+Wilcoxon, Biometrics Bulletin 1, 1945 (signed ranks); Hawkins, The Statistician 36, 1987 (the self-starting CUSUM).
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import inf, nan, sqrt
 from statistics import fmean, stdev
+from typing import Final
 
-from edgeapp.station.distributions import beta_quantile, chi2_quantile, normal_quantile
+import numpy as np
+
+from edgeapp.station.distributions import beta_quantile, chi2_quantile, normal_quantile, t_cdf
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,3 +320,51 @@ def error_rates(found: Reinspection, confidence: float = 0.95) -> ErrorRates:
         share(found.fails_good, found.fails_seen, confidence),
         share(found.passes_bad, found.passes_seen, confidence),
     )
+
+
+def signed_rank(differences: Sequence[float]) -> float:
+    """Two-sided p that paired differences lie about zero: Wilcoxon 1945, exact, ties by their mean rank, zeros left out.
+
+    1 if there is nothing but zeros. At most some hundred differences: the whole distribution is counted.
+    """
+    told = sorted((each for each in differences if each), key=abs)
+    ranks: list[int] = []  # twice the rank, so that a mean of two is a whole number
+    while len(ranks) < len(told):
+        size = abs(told[len(ranks)])
+        tied = sum(abs(each) == size for each in told)
+        ranks += [2 * len(ranks) + tied + 1] * tied
+    ways = np.ones(1)
+    for rank in ranks:
+        without = np.pad(ways, (0, rank))
+        ways = (without + np.pad(ways, (rank, 0))) / 2
+    above = sum(rank for rank, each in zip(ranks, told, strict=True) if each > 0)
+    low = min(above, sum(ranks) - above)
+    return min(1.0, 2 * float(ways[: low + 1].sum()))
+
+
+CUSUM_SLACK: Final = 0.5
+CUSUM_LIMIT: Final = 7.0
+"""For a shift of one standard deviation, in steps of it. A series in control alarms once in about 3,500 values (Siegmund 1985:
+(exp(2kb) - 2kb - 1) / 2k^2 with b = h + 1.166, both sides)."""
+
+
+def self_starting_cusum(values: Sequence[float], least_sigma: float) -> list[float]:
+    """How far the values have drifted from all before them, after each: the larger one-sided sum, negative if it is the lower one.
+
+    Each value is compared with mean and deviation of those before it and made standard normal by Student's distribution, so that
+    no period of known-good values is needed (Hawkins 1987). Beyond CUSUM_LIMIT is an alarm. `least_sigma` is the deviation that is
+    assumed at least: what repeats exactly has none.
+    """
+    up = down = mean = squares = 0.0
+    found = []
+    for n, value in enumerate(values):
+        if n >= 2:
+            sigma = max(sqrt(squares / (n - 1)), least_sigma)
+            t = (value - mean) / sigma * sqrt(n / (n + 1))
+            u = normal_quantile(min(max(t_cdf(t, n - 1), 1e-12), 1 - 1e-12))
+            up, down = max(0.0, up + u - CUSUM_SLACK), max(0.0, down - u - CUSUM_SLACK)
+        found.append(up if up >= down else -down)
+        step = value - mean  # mean and sum of squares as they grow (Welford 1962)
+        mean += step / (n + 1)
+        squares += step * (value - mean)
+    return found

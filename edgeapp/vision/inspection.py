@@ -1,23 +1,48 @@
-"""Inspection: every triggered frame gets exactly one verdict by its due time.
+"""Inspection: every frame of a part gets exactly one verdict by its due time.
 
-The clock starts at the sensor's timestamp. Whatever is not proven good in time fails safe: a model that is late, fails or
-sees nothing, a line that is faster than the inspection, a frame that came too old, all end in NOT_INSPECTED.
+The clock starts at the sensor's timestamp. Whatever is not proven good in time fails safe: a picture that cannot be trusted,
+a model that is late, fails or sees nothing, a line that is faster than the inspection, a frame that came too old, all end in
+NOT_INSPECTED.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Final, Protocol
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
-from edgeapp.core.record import Sink
-from edgeapp.vision.rules import InspectionRule, judge
+from edgeapp.core.lane import Lane
+from edgeapp.core.record import AlarmRecord, Sink
+from edgeapp.vision.integrity import Complaint, Integrity
+from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.second_look import MIRRORINGS, in_doubt, mirrored, mirrored_back, together
+from edgeapp.vision.timestamps import Timestamps
+from edgeapp.vision.zones import Zones
 
-_IN_FLIGHT_MAX: Final = 8  # frames inspected at once; a faster line is told so, part by part
-_DECIDE_NS: Final = 2 * MS  # the wake-up before the due time, so that the verdict is out at it
+DECIDE_NS: Final = 2 * MS
+"""The wake-up before the due time, so that the verdict is out at it."""
+
+IN_FLIGHT_MAX: Final = 8
+"""Frames of one camera inspected at once; a faster line is told so, part by part."""
+
+_QUIET_FRAMES: Final = 16  # so many good frames after the last complaint end an alarm: one that comes and goes is one
+_CHECK_NS: Final = 2 * MS  # what the checks hold their lane for, until it has seen them
+
+Check = Callable[[CameraFrame], Awaitable[tuple[Complaint, ...]]]
+"""Says what is wrong with a picture, off the loop; called with one frame after the other, in order."""
+
+
+def checking(integrity: Integrity, lane: Lane) -> Check:
+    """The checks of one camera in a lane of their own: they take more than a millisecond."""
+
+    async def check(frame: CameraFrame) -> tuple[Complaint, ...]:
+        return await lane.run(partial(integrity.check, frame), label="integrity", cost_ns=_CHECK_NS)
+
+    return check
 
 
 class Look(Protocol):
@@ -37,70 +62,159 @@ class Inspection:
         due_after_ns: int,
         sink: Sink,
         on_part: Callable[[], None] | None = None,
+        check: Check | None = None,
+        zones: Zones | None = None,
+        on_alarm: Callable[[str, int], None] | None = None,
     ) -> None:
-        """`due_after_ns` counts from the sensor's timestamp; `on_part` is called when a part comes, before it is looked at."""
+        """`due_after_ns` counts from the sensor's timestamp; `on_part` is called when a part comes, before it is looked at.
+
+        `check` comes before the detector (see `checking`). `on_alarm` is told once of each cause, and the number of the part,
+        when pictures can no longer be trusted; by default it is an AlarmRecord for the sink.
+        """
         self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
-        self._on_part = on_part
+        self._on_part, self._check, self._zones, self._on_alarm = on_part, check, zones, on_alarm
+        self._timestamps = Timestamps(due_after_ns)
         self._in_flight = 0
-        self._last_at_ns: int | None = None
+        self._alarmed: dict[str, int] = {}  # by cause, one of a dozen: how many good frames there were since
+        self.refused = 0
+        """Frames that were not looked at, because IN_FLIGHT_MAX others were."""
+
+    @property
+    def rule(self) -> InspectionRule:
+        """What decides."""
+        return self._rule
+
+    def judged(self, seen: Detections) -> Judged:
+        """What the rule says of these boxes."""
+        return judge(seen, self._rule)
+
+    async def see(self, frame: CameraFrame) -> Detections | None:
+        """What counts of one frame, unjudged, by its due time: for who follows parts through many frames.
+
+        None if the picture cannot be trusted, or if the detector is late or fails.
+        """
+        decide_ns = min(frame.at_ns, now_ns()) + self._due_after_ns - DECIDE_NS
+        try:
+            if trouble := self._timestamps.trouble(frame.at_ns, now_ns()):
+                self._complain(frame, (Complaint("timestamp", trouble),))
+                return None
+            if await self._complaints(frame, decide_ns):
+                return None
+            return self._counted(await self._look(frame, decide_ns), frame)
+        except (TimeoutError, BackendError):
+            return None
 
     async def inspect(self, frame: CameraFrame) -> Verdict:
-        """Judge one frame. Returns by the due time and never raises for a model's failure."""
-        due_ns = frame.at_ns + self._due_after_ns
+        """Judge one frame and write the verdict down. Returns by the due time and never raises for a model's failure."""
+        given: list[Verdict] = []
+        try:
+            await self.look(frame, told=given.append)
+        finally:  # a part in flight when the station is stopped gets its verdict too
+            self._sink(given[0])
+        return given[0]
+
+    async def look(
+        self, frame: CameraFrame, *, due_ns: int | None = None, told: Callable[[Verdict], None] | None = None
+    ) -> Verdict:
+        """Judge one frame and write nothing down: for who has several views of a part.
+
+        `due_ns` is the part's due time, if it is not the frame's. `told` gets the verdict even if this is cancelled.
+        """
+        due_ns = min(frame.at_ns, now_ns()) + self._due_after_ns if due_ns is None else due_ns
         if self._on_part:
             self._on_part()
-        advanced = self._last_at_ns is None or frame.at_ns > self._last_at_ns
-        self._last_at_ns = max(frame.at_ns, self._last_at_ns or frame.at_ns)
-        seen: Detections | None = None
-        outcome, why = Outcome.NOT_INSPECTED, "the inspection was ended before an answer came"
+        found: list[Detections] = []
+        judged = _not("the inspection was ended before an answer came", "stopped")
         try:
-            if not advanced:
-                why = "the camera's timestamp did not advance"
-            elif self._in_flight >= _IN_FLIGHT_MAX:
-                why = f"the line is faster than the inspection: {_IN_FLIGHT_MAX} parts waiting"
+            if trouble := self._timestamps.trouble(frame.at_ns, now_ns()):
+                judged = self._complain(frame, (Complaint("timestamp", trouble),))
+            elif self._in_flight >= IN_FLIGHT_MAX:
+                self.refused += 1
+                judged = _not(f"the line is faster than the inspection: {IN_FLIGHT_MAX} parts waiting", "too fast")
             else:
-                seen = await self._look(frame, due_ns)
-                again = await self._look_again(frame, due_ns) if in_doubt(seen, self._rule) else None
-                seen = together((seen, *again)) if again else seen
-                outcome, why = judge(seen, self._rule)
-                why += "" if again is None else ", on a second look" if again else ", no time for a second look"
+                judged = await self._judge(frame, due_ns - DECIDE_NS, found)
         except TimeoutError:
-            why = "no answer from the detector by the due time"
+            judged = _not("no answer from the detector by the due time", "late")
         except BackendError as failure:
-            why = f"the detector failed: {failure}"
-        finally:  # a part in flight when the station is stopped gets its verdict too
-            verdict = self._verdict(frame, due_ns, outcome, why, seen)
-            self._sink(verdict)
+            judged = _not(f"the detector failed: {failure}", "detector failed")
+        finally:
+            verdict = self._verdict(frame, due_ns, judged, found)
+            if told:
+                told(verdict)
         return verdict
 
-    async def _look(self, frame: CameraFrame, due_ns: int) -> Detections:
+    async def _judge(self, frame: CameraFrame, decide_ns: int, found: list[Detections]) -> Judged:
+        """The picture's own trouble, or what the rule says of what is seen. Raises TimeoutError, BackendError."""
         self._in_flight += 1
-        decide_ns = due_ns - _DECIDE_NS  # the detector's due time, too: a run that takes its whole bound ends before it
         try:
-            async with asyncio.timeout_at(decide_ns / 1e9):
-                return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
+            if complaint := await self._complaints(frame, decide_ns):
+                return complaint
+            found.append(self._counted(await self._look(frame, decide_ns), frame))
+            more = ""
+            if in_doubt(found[0], self._rule):
+                again = await self._look_again(frame, decide_ns)
+                found[:] = [together((found[0], *again)), *again] if again else found
+                more = ", on a second look" if again else ", no time for a second look"
+            judged = judge(found[0], self._rule)
+            return replace(judged, why=judged.why + more)
         finally:
             self._in_flight -= 1
 
-    async def _look_again(self, frame: CameraFrame, due_ns: int) -> list[Detections]:
+    async def _complaints(self, frame: CameraFrame, decide_ns: int) -> Judged | None:
+        """What is wrong with the picture; None if nothing is. Raises TimeoutError."""
+        if self._check:
+            async with asyncio.timeout_at(decide_ns / 1e9):
+                complaints = await self._check(frame)
+            if complaints:
+                return self._complain(frame, complaints)
+        self._all_is_well()
+        return None
+
+    async def _look(self, frame: CameraFrame, decide_ns: int) -> Detections:
+        """What the detector sees by `decide_ns`, its own due time, too: a run that takes its whole bound ends before the part's."""
+        async with asyncio.timeout_at(decide_ns / 1e9):
+            return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
+
+    def _counted(self, seen: Detections, frame: CameraFrame) -> Detections:
+        height, width = frame.pixels.shape[:2]
+        return self._zones.only(seen, self._rule.parts, width, height) if self._zones else seen
+
+    async def _look_again(self, frame: CameraFrame, decide_ns: int) -> list[Detections]:
         """The mirrored looks at a frame in doubt; none if they did not all come in time: the first look stands then."""
         looks = []
         for sides in MIRRORINGS:
             try:
-                seen = await self._look(mirrored(frame, *sides), due_ns)
+                seen = await self._look(mirrored(frame, *sides), decide_ns)
             except (TimeoutError, BackendError):
                 return []
-            looks.append(mirrored_back(seen, frame, *sides))
+            looks.append(self._counted(mirrored_back(seen, frame, *sides), frame))
         return looks
 
-    @staticmethod
-    def _verdict(frame: CameraFrame, due_ns: int, outcome: Outcome, why: str, seen: Detections | None) -> Verdict:
-        decided_ns = now_ns()
-        if decided_ns > due_ns and outcome is not Outcome.NOT_INSPECTED:
-            outcome, why = Outcome.NOT_INSPECTED, f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
+    def _complain(self, frame: CameraFrame, complaints: Sequence[Complaint]) -> Judged:
+        """The picture cannot be trusted. Each cause is an alarm when it begins."""
+        for each in complaints:
+            if each.cause not in self._alarmed:
+                what = f"{frame.source}: {each.cause}: {each.why}"
+                if self._on_alarm:
+                    self._on_alarm(what, frame.number)
+                else:
+                    self._sink(AlarmRecord("vision.integrity", now_ns(), what, frame.number))
+            self._alarmed[each.cause] = 0
+        causes = tuple(dict.fromkeys(each.cause for each in complaints))
+        why = "; ".join(f"{each.cause}: {each.why}" if each.cause not in each.why else each.why for each in complaints)
+        return Judged(Outcome.NOT_INSPECTED, why, causes)
+
+    def _all_is_well(self) -> None:
+        """One more good frame for each cause that was alarmed."""
+        self._alarmed = {cause: frames + 1 for cause, frames in self._alarmed.items() if frames + 1 < _QUIET_FRAMES}
+
+    def _verdict(self, frame: CameraFrame, due_ns: int, judged: Judged, found: Sequence[Detections]) -> Verdict:
+        decided_ns, seen = now_ns(), found[0] if found else None
+        if decided_ns > due_ns and judged.outcome is not Outcome.NOT_INSPECTED:
+            judged = _not(f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time", "late")
         return Verdict(
-            outcome=outcome,
-            why=why,
+            outcome=judged.outcome,
+            why=judged.why,
             source=frame.source,
             frame_number=frame.number,
             at_ns=frame.at_ns,
@@ -108,7 +222,16 @@ class Inspection:
             due_ns=due_ns,
             boxes=seen.boxes if seen else (),
             model=seen.model if seen else "",
+            part_type=judged.part_type,
+            sizes_mm=judged.sizes_mm,
+            rule=self._rule.id if found else "",
+            looks=len(found),
+            causes=judged.causes,
         )
+
+
+def _not(why: str, cause: str) -> Judged:
+    return Judged(Outcome.NOT_INSPECTED, why, (cause,))
 
 
 async def watch(
