@@ -333,6 +333,8 @@ class MqttOutput(Section, frozen=True):
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    discovery: str = ""
+    """The prefix under which Home Assistant looks for devices, by its default `homeassistant`; empty announces nothing."""
 
 
 class OpcUaOutput(Section, frozen=True):
@@ -402,6 +404,55 @@ class Outputs(Section, frozen=True):
     reject: RejectOutput = RejectOutput()
 
 
+class OpenAiServer(Section, frozen=True):
+    """An OpenAI-compatible API, Realtime included: docs/protocols.md."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    """The address to listen on. Another one than this machine's own needs a key."""
+
+    port: int = 8321
+    key_env: str = ""
+    """The environment variable that holds the key that clients send."""
+
+    key_file: str = ""
+    """Or the file. The key itself never stands here."""
+
+    requests: int = 4
+    """Served at once; another one is refused."""
+
+    realtime_sessions: int = 1
+    """Conversations over `/v1/realtime` at once. Each keeps a recogniser of its own in memory from the start on."""
+
+    idle_ms: float = 120_000.0
+    """A session without a message for so long is closed."""
+
+
+class WyomingServer(Section, frozen=True):
+    """The voice protocol of Home Assistant: docs/protocols.md."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    """The address to listen on: the home network's, since Wyoming has no passwords."""
+
+    port: int = 10300
+    connections: int = 4
+    """At once; another one is closed."""
+
+    wake: bool = True
+    """Offer the keyphrase of `voice.wake`, if the recogniser can listen for one; it is a recogniser of its own."""
+
+    idle_ms: float = 120_000.0
+    """A connection without an event for so long is closed."""
+
+
+class Protocols(Section, frozen=True):
+    """What other programs may speak with this device. All of it is off until it is switched on."""
+
+    openai: OpenAiServer = OpenAiServer()
+    wyoming: WyomingServer = WyomingServer()
+
+
 class Records(Section, frozen=True):
     """What is written down, and where."""
 
@@ -422,6 +473,7 @@ class Config(Section, frozen=True):
     audio: Audio = Audio()
     vision: Vision = Vision()
     outputs: Outputs = Outputs()
+    protocols: Protocols = Protocols()
     records: Records = Records()
 
 
@@ -448,7 +500,7 @@ def parse(text: str, source: str = "the configuration") -> Config:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
     _check_wake(config.voice.wake, source)
-    if wrong := _line_does_not_add_up(config):
+    if wrong := _line_does_not_add_up(config) or _is_open_to_all(config.protocols.openai):
         raise ConfigError(f"{source}: {wrong}")
     return config
 
@@ -459,6 +511,17 @@ def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}.options: {_plainly(str(error))}") from error
+
+
+def _is_open_to_all(openai: OpenAiServer) -> str:
+    """What is wrong with the API's key; empty if all is well."""
+    if openai.key_env and openai.key_file:
+        return "protocols.openai names both key_env and key_file; give one"
+    local = openai.host in {"127.0.0.1", "::1", "localhost"}
+    if openai.serve and not local and not openai.key_env and not openai.key_file:
+        return f"protocols.openai.host is {openai.host}, which others can reach; give a key with key_env or key_file"
+    counts = {"requests": openai.requests, "realtime_sessions": openai.realtime_sessions}
+    return next((f"protocols.openai.{key} is {n}; give 1 to 16" for key, n in counts.items() if not 1 <= n <= 16), "")
 
 
 def _line_does_not_add_up(config: Config) -> str:
@@ -494,6 +557,8 @@ def _line_does_not_add_up(config: Config) -> str:
         "outputs.mqtt names both password_env and password_file; give one": bool(mqtt.password_env and mqtt.password_file),
         "outputs.mqtt.outbox_rows is 0; at least 1 message must be able to wait": mqtt.outbox_rows < 1,
         "outputs.mqtt.prefix must be a topic without + and #, and not empty": not mqtt.prefix or bool({"+", "#"} & set(mqtt.prefix)),
+        "outputs.mqtt.discovery must be a topic without + and #": bool({"+", "#"} & set(mqtt.discovery)),
+        "protocols.wyoming.connections is 0; at least 1 client must be able to connect": config.protocols.wyoming.connections < 1,
         "outputs.mqtt.certificate and key go together": bool(mqtt.certificate) is not bool(mqtt.key),
         "outputs.opcua.certificate and key go together": bool(out.opcua.certificate) is not bool(out.opcua.key),
     }  # fmt: skip
