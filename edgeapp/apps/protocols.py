@@ -22,6 +22,7 @@ from edgeapp.voice.openers import Openers
 from edgeapp.voice.speculation import Speculation, SpeculationRule
 from edgeapp.voice.turns import Manners
 from edgeapp.web.courtesy import Courtesy
+from edgeapp.web.guests import Guests
 
 
 async def open_protocols(config: settings.Config, parts: Parts, voice: Voice, courtesy: Courtesy) -> list[int]:
@@ -33,11 +34,11 @@ async def open_protocols(config: settings.Config, parts: Parts, voice: Voice, co
     if not (protocols.openai.serve or protocols.wyoming.serve):
         return []
     try:
-        from edgeapp.web import openai_api
-        from edgeapp.web.guests import Guests
-        from edgeapp.web.openai_wire import Access
+        from edgeapp.web import openai_api, wyoming_server  # noqa: F401 - a missing package is said here
     except ImportError as error:
         raise ConfigError(f"[protocols] needs the package {error.name}: pip install 'edgeapp[protocols]'") from error
+    from edgeapp.web.openai_wire import Access
+
     answering = _answering(voice)
     guests = Guests(
         stt=(await open_stt(config, parts, voice.content())).local,
@@ -56,7 +57,33 @@ async def open_protocols(config: settings.Config, parts: Parts, voice: Voice, co
             guests, seats, Access(key_of(section)), model=str(name), idle_s=section.idle_ms / 1000
         )
         ports.append(await parts.stack.enter_async_context(openai_api.serve(routes, section.host, section.port)))
+    if protocols.wyoming.serve:
+        ports.append(await _open_wyoming(config, parts, voice, guests))
     return ports
+
+
+async def _open_wyoming(config: settings.Config, parts: Parts, voice: Voice, guests: Guests) -> int:
+    """The Wyoming server, with the keyphrase if the recogniser can listen for one; gives the port."""
+    from edgeapp.web import wyoming_server
+    from edgeapp.web.keyphrase import Keyphrase
+
+    section, keyphrase = config.protocols.wyoming, None
+    if section.wake and hasattr(voice.stt.local, "use_grammar"):
+        phrase = config.voice.wake.keyphrase
+        stt = (await open_stt(config, parts, voice.content(), phrase)).local
+        keyphrase = Keyphrase(phrase, stt, await parts.engine(config.voice.vad, "voice.vad"), voice.rule)
+    names = wyoming_server.Names(config.voice.stt.engine, config.voice.tts.engine)
+    return await parts.stack.enter_async_context(
+        wyoming_server.serve(
+            guests,
+            keyphrase,
+            names,
+            host=section.host,
+            port=section.port,
+            connections=section.connections,
+            idle_s=section.idle_ms / 1000,
+        )
+    )
 
 
 def _answering(voice: Voice) -> Callable[[], Answering]:
