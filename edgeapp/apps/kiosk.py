@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.kiosk_counts import KioskCounts, open_broker
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
 from edgeapp.apps.wiring import Parts, settle, sink_of
@@ -68,9 +69,10 @@ async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
     from edgeapp.apps.protocols import open_protocols  # it brings web servers, and knows this file
 
-    courtesy = Courtesy()
+    courtesy, counts = Courtesy(), KioskCounts()
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack))
+        parts = Parts(stack, sink_of(config.records, stack, counts.note))
+        await open_broker(config, parts, counts)
         voice = await open_voice(config, parts)
         await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)

@@ -56,7 +56,7 @@ class Guests:
     """A new one for each question: nothing of one guest is left for the next."""
 
     courtesy: Courtesy
-    rule: EndpointRule = EndpointRule()
+    rule: EndpointRule
     language: str = "en"
     _hearing: asyncio.Lock = field(default_factory=asyncio.Lock)  # one recording at a time: the detector has one state
 

@@ -54,7 +54,9 @@ async def serve(routes: APIRouter, host: str, port: int) -> AsyncIterator[int]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
     except OSError as error:
-        raise ConfigError(f"protocols.openai cannot listen on {host}:{port}: {error.strerror}; choose another") from error
+        raise ConfigError(
+            f"protocols.openai cannot listen on {host}:{port}: {error.strerror}; choose another"
+        ) from error
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server._serve([listening]))  # noqa: SLF001 - `serve` would take the process's signals

@@ -128,7 +128,9 @@ def decode(data: bytes) -> NDArray[np.int16]:
                     raise too_long
     except (soundfile.LibsndfileError, TypeError, ValueError, RuntimeError):
         if not pieces:
-            raise Refused("the file is no sound that can be read; send WAV, FLAC, Ogg or MP3", 400, "file", "invalid_file") from None
+            raise Refused(
+                "the file is no sound that can be read; send WAV, FLAC, Ogg or MP3", 400, "file", "invalid_file"
+            ) from None
     mono = np.nan_to_num(np.concatenate(pieces)) if pieces else np.empty(0, np.float32)
     if not len(mono):
         raise Refused("the recording is empty", 400, "file", "invalid_file")

@@ -64,7 +64,8 @@ async def _serve(socket: WebSocket, seat: Seat, courtesy: Courtesy, model: str, 
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    failures = [task.exception() for task in tasks if not task.cancelled() and task.exception() is not None]
+    ended = [task.exception() for task in tasks if not task.cancelled()]
+    failures = [each for each in ended if each is not None]
     known = (WebSocketDisconnect, TimeoutError, BackendError)
     gone = any(isinstance(each, WebSocketDisconnect | TimeoutError) for each in failures)
     if not gone:

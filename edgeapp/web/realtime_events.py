@@ -61,10 +61,10 @@ class Input(Body, frozen=True):
     """`session.audio.input`."""
 
     format: Pcm | None = None
-    turn_detection: ServerVad | SemanticVad | None | UnsetType = UNSET
+    turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
     """null: the client says when a turn is over, with `input_audio_buffer.commit` and `response.create`."""
 
-    transcription: Transcription | None | UnsetType = UNSET
+    transcription: Transcription | UnsetType | None = UNSET
     noise_reduction: None = None
 
 
@@ -92,7 +92,7 @@ class Wanted(Body, frozen=True):
     audio: Audio = Audio()
     model: str | None = None
     output_modalities: list[Literal["audio"]] | None = None
-    tools: list[Any] = []
+    tools: list[Any] | None = None
     tool_choice: Literal["auto", "none"] | None = None
     include: list[Any] | None = None
     tracing: None = None
@@ -187,18 +187,10 @@ class ResponseCancel(ClientEvent, frozen=True, kw_only=True, tag="response.cance
 
 
 AnyEvent: TypeAlias = (
-    SessionUpdate
-    | Append
-    | Commit
-    | Clear
-    | ItemCreate
-    | ItemRetrieve
-    | ItemTruncate
-    | ResponseCreate
-    | ResponseCancel
+    SessionUpdate | Append | Commit | Clear | ItemCreate | ItemRetrieve | ItemTruncate | ResponseCreate | ResponseCancel
 )
 
-_DECODER: Final = msgspec.json.Decoder(AnyEvent)
+_DECODER: Final[msgspec.json.Decoder[AnyEvent]] = msgspec.json.Decoder(AnyEvent)
 
 
 def parse(message: str) -> AnyEvent:

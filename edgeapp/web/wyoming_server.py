@@ -128,9 +128,7 @@ class _Connection:
             elif Transcribe.is_type(kind):
                 self._sound, self._detecting = _Sound(), False
             elif Detect.is_type(kind):
-                self._sound, self._detecting = _Sound(), self._keyphrase is not None
-                if self._keyphrase is None:
-                    raise BackendError("no keyphrase")
+                await self._detect()
             elif AudioStart.is_type(kind):
                 await self._start()
             elif AudioChunk.is_type(kind):
@@ -161,6 +159,11 @@ class _Connection:
             await self._say(SynthesizeStopped())
 
     # Speech to words, and the keyphrase
+
+    async def _detect(self) -> None:
+        self._sound, self._detecting = _Sound(), self._keyphrase is not None
+        if self._keyphrase is None:
+            await self._say(Error("this device listens for no keyphrase", "not-offered"))
 
     async def _start(self) -> None:
         self._sound = _Sound()
@@ -273,7 +276,9 @@ async def serve(
     try:
         server = await asyncio.start_server(connected, host, port, limit=LINE_BYTES_MAX)
     except OSError as error:
-        raise ConfigError(f"protocols.wyoming cannot listen on {host}:{port}: {error.strerror}; choose another") from error
+        raise ConfigError(
+            f"protocols.wyoming cannot listen on {host}:{port}: {error.strerror}; choose another"
+        ) from error
     try:
         yield int(server.sockets[0].getsockname()[1])
     finally:

@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openai
@@ -53,7 +54,7 @@ class Talk:
     turn: Turn = field(default_factory=Turn)
     kinds: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
-    to_say: list[np.ndarray] = field(default_factory=list)  # type: ignore[type-arg]
+    to_say: list[np.ndarray] = field(default_factory=list)
 
     async def listen(self) -> None:
         """Take every event."""
@@ -85,7 +86,7 @@ class Talk:
             await self.connection.input_audio_buffer.append(audio=base64.b64encode(block.tobytes()).decode())
 
 
-def blocks(path: Path) -> list[np.ndarray]:  # type: ignore[type-arg]
+def blocks(path: Path) -> list[np.ndarray]:
     """A recording as the API wants it."""
     samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     mono = soxr.resample(samples.mean(axis=1), rate_hz, RATE_HZ)
@@ -97,8 +98,8 @@ async def main(url: str, key: str, recordings: list[Path]) -> int:
     """Ask one after the other; returns 1 if a reply did not come."""
     async with openai.AsyncOpenAI(base_url=url, api_key=key) as client:  # noqa: SIM117 - the connection is the client's
         async with client.realtime.connect(model="edgeapp") as connection:
-            transcription = {"transcription": {"model": "edgeapp"}, "turn_detection": {"type": "semantic_vad"}}
-            await connection.session.update(session={"type": "realtime", "audio": {"input": transcription}})  # type: ignore[typeddict-item]
+            heard: Any = {"transcription": {"model": "edgeapp"}, "turn_detection": {"type": "semantic_vad"}}
+            await connection.session.update(session={"type": "realtime", "audio": {"input": heard}})
             talk = Talk(connection)
             tasks = [asyncio.create_task(talk.listen()), asyncio.create_task(talk.speak())]
             try:
