@@ -13,6 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Clause, Prompt, Speech, Transcript, Utterance
 from edgeapp.voice.answering import Answering, Question
@@ -22,7 +24,6 @@ from edgeapp.voice.endpoint import FRAME_SAMPLES, Endpointer, EndpointRule, Fram
 from edgeapp.web.courtesy import Courtesy
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from edgeapp.core.stage import Backend
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 RECORDING_MAX_S: Final = 300
 """Of one recording: 10 MB, and about half a minute of work for the recogniser that ships."""
 
+_LEAD: Final = SAMPLE_RATE_HZ * 2 // 5  # samples before a recording: more than the pre-roll of an utterance
 _FIRST_NS: Final = 2_000 * MS  # a guest's answer has no due time; the lane is promised as if it had this one
 _NOTHING: Final = Transcript("", complete=False)
 
@@ -63,11 +65,11 @@ class Guests:
     async def transcribe(self, samples: NDArray[np.int16]) -> list[Segment]:
         """The words of mono samples at 16 kHz, shape (n,), cut at the pauses. Raises BackendError."""
         async with self._hearing:
-            found = []
-            async for utterance in self._utterances(samples):
+            found, lead_s = [], _LEAD / SAMPLE_RATE_HZ
+            async for utterance in self._utterances(_in_a_room(samples)):
                 await self.courtesy.turn()
                 words = await self.stt(utterance)
-                end_s = utterance.ended_ns / 1e9
+                end_s = max(0.0, utterance.ended_ns / 1e9 - lead_s)
                 start_s = max(0.0, end_s - len(utterance.samples) / SAMPLE_RATE_HZ)
                 if words.text:
                     found.append(Segment(round(start_s, 3), round(end_s, 3), words.text))
@@ -125,3 +127,13 @@ class Guests:
             async for clause in clauses:
                 yield clause
                 await self.courtesy.turn()
+
+
+def _in_a_room(samples: NDArray[np.int16]) -> NDArray[np.int16]:
+    """A recording as a microphone would give it: with the faint noise of a room, also before it begins.
+
+    The recogniser learns the noise from what comes before the speech. A file may begin with speech, or be digitally silent.
+    """
+    room = np.random.default_rng(0).integers(-3, 4, _LEAD + len(samples), np.int16)
+    room[_LEAD:] = np.clip(samples.astype(np.int32) + room[_LEAD:], -32768, 32767)
+    return room

@@ -151,13 +151,13 @@ class Session:
         self._speaking: _Item | None = None
         self._unheard: dict[str, _Item] = {}  # spoken items whose words are not known yet, by turn
         self._telling = asyncio.Lock()
+        self._ready = asyncio.Event()
         self._events = 0
 
     # The conversation
 
     async def run(self) -> None:
         """Hold the conversation until cancelled. Raises whatever is a bug in it."""
-        await self._tell("session.created", session=self._shown())
         looking = asyncio.create_task(self._keep_looking())
         try:
             while True:
@@ -165,6 +165,9 @@ class Session:
                 conversation = await self._seat.converse(self._rule, cast("Answering", self._heard), self._record)
                 conversation.turns.history, conversation.turns.speaker = history, self._mouth
                 self._conversation = conversation
+                if not self._ready.is_set():
+                    await self._tell("session.created", session=self._shown())
+                    self._ready.set()
                 await conversation.listen(self._ear.heard(), self._mouth)  # until the rule changes
                 if looking.done():
                     looking.result()
@@ -300,6 +303,7 @@ class Session:
 
     async def take(self, message: str) -> None:
         """Do what a message asks, or tell what is wrong with it."""
+        await self._ready.wait()
         asked: client.AnyEvent | None = None
         try:
             asked = client.parse(message)
