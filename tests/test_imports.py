@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
-    "web": {"core", "devices.resample", "station", "voice", "web"},
+    "web": {"__version__", "core", "devices.resample", "station", "voice", "web"},
     "config.py": {"core"},
 }
 

@@ -48,18 +48,18 @@ class SocketEar:
         self._room.set()
 
     def end(self) -> None:
-        """End the iteration under way; the next one goes on with what comes after."""
+        """End the iteration under way, or else the next one; the one after it goes on with what waits."""
         self._ending = True
         self._some.set()
 
     async def heard(self) -> AsyncIterator[AudioChunk]:
         """Hand on what has come, at most one frame at a time, until `end`. One reader."""
-        self._ending = False
         while True:
             while not len(self._waiting) and not self._ending:
                 self._some.clear()
                 await self._some.wait()
             if self._ending:
+                self._ending = False
                 return
             samples, self._waiting = self._waiting[:FRAME_SAMPLES], self._waiting[FRAME_SAMPLES:]
             self._room.set()
