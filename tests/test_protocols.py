@@ -25,6 +25,8 @@ import soundfile
 import websockets
 from protocol_server import KEY, Served
 
+from edgeapp.voice.openers import OPENERS
+
 pytestmark = pytest.mark.real_time
 CLIENTS = Path(__file__).parent / "clients"
 QUESTIONS = Path(__file__).parent.parent / "edgeapp" / "assets" / "questions"
@@ -52,6 +54,12 @@ def _run(client: str, *args: object) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def _without_opener(reply: str) -> str:
+    """A reply that took longer than the budget, as on a machine that does much else, has an opener in front."""
+    openers = {opener for each in OPENERS.values() for opener in each}
+    return next((reply.removeprefix(f"{each} ") for each in openers if reply.startswith(f"{each} ")), reply)
 
 
 # OpenAI-compatible HTTP
@@ -177,7 +185,8 @@ async def test_a_guest_waits_while_somebody_speaks_to_the_device(served: Served)
 def test_the_openai_client_holds_a_spoken_conversation(served: Served) -> None:
     turns = [json.loads(line) for line in _run("openai_realtime.py", served.url, KEY, HAMMER, DRILL).splitlines()]
     assert [each["understood"] for each in turns] == ["where is the hammer", "how much is the power drill"]
-    assert [each["reply"] for each in turns] == ["The hammer is at the rear left.", "The power drill costs 89 euros."]
+    replies = [_without_opener(each["reply"]) for each in turns]
+    assert replies == ["The hammer is at the rear left.", "The power drill costs 89 euros."]
     assert all(1.5 < each["sound_s"] < 4 for each in turns)
 
 
@@ -224,7 +233,7 @@ async def test_without_turn_detection_the_client_commits_and_asks_for_the_reply(
         done = await talk.until("response.done")
         assert done["response"]["status"] == "completed"
         said = done["response"]["output"][0]["content"][0]["transcript"]
-        assert said.removeprefix("Well, ").removeprefix("Let me look, ") == "The hammer is at the rear left."
+        assert _without_opener(said) == "The hammer is at the rear left."
         words = [each["transcript"] for each in talk.events if "transcription.completed" in each["type"]]
         assert words == ["where is the hammer"]
 
@@ -246,8 +255,8 @@ async def test_a_written_question_is_answered_aloud_and_the_reply_can_be_truncat
         await talk.send("conversation.item.retrieve", item_id=reply["id"])
         words = (await talk.until("conversation.item.retrieved"))["item"]["content"][0]["transcript"]
         assert words
-        assert "The hammer is at the rear left.".startswith(words)
-        assert len(words) < len("The hammer is at the rear left.")
+        assert reply["content"][0]["transcript"].startswith(words)
+        assert len(words) < len(reply["content"][0]["transcript"])
 
 
 async def test_a_reply_that_is_spoken_over_or_cancelled_ends_and_says_why(served: Served) -> None:
@@ -269,7 +278,8 @@ async def test_a_reply_that_is_spoken_over_or_cancelled_ends_and_says_why(served
             await talk.send("input_audio_buffer.append", audio=quiet)
         await talk.until("input_audio_buffer.committed")
         answer = await talk.until("response.done")
-        assert answer["response"]["output"][0]["content"][0]["transcript"] == "The power drill costs 89 euros."
+        said = answer["response"]["output"][0]["content"][0]["transcript"]
+        assert _without_opener(said) == "The power drill costs 89 euros."
         await talk.send("response.cancel")
         assert (await talk.until("error"))["error"]["code"] == "response_cancel_not_active"
 
@@ -354,7 +364,7 @@ def test_home_assistants_library_gets_words_and_speech(served: Served, tmp_path:
     assert words == ["where is the hammer", "how much is the power drill"]
     text = "The hammer is at the rear left. It costs 12 euros."
     lengths = [_run("wyoming_client.py", *here, way, tmp_path / f"{way}.wav", text) for way in ("synthesize", "stream")]
-    assert lengths[0] == lengths[1]
+    assert float(lengths[0]) == pytest.approx(float(lengths[1]), abs=0.1)
     assert 2.5 < float(lengths[0]) < 5
 
 

@@ -19,6 +19,7 @@ from edgeapp.web.realtime_session import Seat, Session
 
 _UNSENT_MAX: Final = 256  # events: a reply of half a minute; a client that does not read them makes the voice wait
 _SEND_S: Final = 10.0  # a client that takes nothing for so long is gone
+_SEAT_S: Final = 1.0  # whoever connects anew is here before the old session has ended
 _SESSION_S: Final = 3_600.0
 _POLICY, _TRY_LATER, _NORMAL = 1008, 1013, 1000  # close codes of RFC 6455 and its registry
 
@@ -26,7 +27,9 @@ _POLICY, _TRY_LATER, _NORMAL = 1008, 1013, 1000  # close codes of RFC 6455 and i
 def router(seats: Sequence[Seat], courtesy: Courtesy, access: Access, model: str, idle_s: float) -> APIRouter:
     """The one route, below `/v1`; as many sessions at once as there are seats."""
     routes = APIRouter(prefix="/v1")
-    free = list(seats)
+    free: asyncio.Queue[Seat] = asyncio.Queue(len(seats))
+    for each in seats:
+        free.put_nowait(each)
 
     @routes.websocket("/realtime")
     async def realtime(socket: WebSocket) -> None:
@@ -35,16 +38,18 @@ def router(seats: Sequence[Seat], courtesy: Courtesy, access: Access, model: str
         except Refused as refused:
             await socket.send_denial_response(refused.response())
             return
-        if not free:
+        try:
+            async with asyncio.timeout(_SEAT_S):
+                seat = await free.get()
+        except TimeoutError:
             await socket.send_denial_response(Refused("every session is taken; try again later", 503).response())
             return
-        seat = free.pop()
         try:
             offered = [each.strip() for each in socket.headers.get("sec-websocket-protocol", "").split(",")]
             await socket.accept("realtime" if "realtime" in offered else None)
             await _serve(socket, seat, courtesy, model, idle_s)
         finally:
-            free.append(seat)
+            free.put_nowait(seat)
 
     return routes
 
