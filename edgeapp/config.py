@@ -418,9 +418,10 @@ class OpenAiServer(Section, frozen=True):
     key_file: str = ""
     """Or the file. The key itself never stands here."""
 
-    requests: int = 4
-    """Served at once; another one is refused."""
+    tls_certificate: str = ""
+    """A file; with it and `tls_key` the API is served by TLS, so that nobody on the way reads the key."""
 
+    tls_key: str = ""
     realtime_sessions: int = 1
     """Conversations over `/v1/realtime` at once. Each keeps a recogniser of its own in memory from the start on."""
 
@@ -439,6 +440,9 @@ class WyomingServer(Section, frozen=True):
     connections: int = 4
     """At once; another one is closed."""
 
+    zeroconf: bool = False
+    """Tell the local network that the server is there: Home Assistant finds it by itself."""
+
     wake: bool = True
     """Offer the keyphrase of `voice.wake`, if the recogniser can listen for one; it is a recogniser of its own."""
 
@@ -448,6 +452,9 @@ class WyomingServer(Section, frozen=True):
 
 class Protocols(Section, frozen=True):
     """What other programs may speak with this device. All of it is off until it is switched on."""
+
+    requests: int = 4
+    """Served at once, all protocols together; another one is refused. Realtime sessions are counted by themselves."""
 
     openai: OpenAiServer = OpenAiServer()
     wyoming: WyomingServer = WyomingServer()
@@ -500,7 +507,7 @@ def parse(text: str, source: str = "the configuration") -> Config:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
     _check_wake(config.voice.wake, source)
-    if wrong := _line_does_not_add_up(config) or _is_open_to_all(config.protocols.openai):
+    if wrong := _line_does_not_add_up(config) or _is_served_wrongly(config.protocols):
         raise ConfigError(f"{source}: {wrong}")
     return config
 
@@ -513,15 +520,20 @@ def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         raise ConfigError(f"{where}.options: {_plainly(str(error))}") from error
 
 
-def _is_open_to_all(openai: OpenAiServer) -> str:
-    """What is wrong with the API's key; empty if all is well."""
-    if openai.key_env and openai.key_file:
-        return "protocols.openai names both key_env and key_file; give one"
-    local = openai.host in {"127.0.0.1", "::1", "localhost"}
-    if openai.serve and not local and not openai.key_env and not openai.key_file:
-        return f"protocols.openai.host is {openai.host}, which others can reach; give a key with key_env or key_file"
-    counts = {"requests": openai.requests, "realtime_sessions": openai.realtime_sessions}
-    return next((f"protocols.openai.{key} is {n}; give 1 to 16" for key, n in counts.items() if not 1 <= n <= 16), "")
+def _is_served_wrongly(protocols: Protocols) -> str:
+    """What in the protocols does not go together; empty if all is well."""
+    openai, wyoming = protocols.openai, protocols.wyoming
+    open_to_others = openai.serve and openai.host not in {"127.0.0.1", "::1", "localhost"}
+    checks = {
+        "protocols.openai names both key_env and key_file; give one": bool(openai.key_env and openai.key_file),
+        f"protocols.openai.host is {openai.host}, which others can reach; give a key with key_env or key_file":
+            open_to_others and not openai.key_env and not openai.key_file,
+        "protocols.openai.tls_certificate and tls_key go together": bool(openai.tls_certificate) is not bool(openai.tls_key),
+        "protocols.requests must be 1 to 16": not 1 <= protocols.requests <= 16,
+        "protocols.openai.realtime_sessions must be 1 to 16": not 1 <= openai.realtime_sessions <= 16,
+        "protocols.wyoming.connections must be 1 to 64": not 1 <= wyoming.connections <= 64,
+    }  # fmt: skip
+    return next((sentence for sentence, wrong in checks.items() if wrong), "")
 
 
 def _line_does_not_add_up(config: Config) -> str:
@@ -558,7 +570,6 @@ def _line_does_not_add_up(config: Config) -> str:
         "outputs.mqtt.outbox_rows is 0; at least 1 message must be able to wait": mqtt.outbox_rows < 1,
         "outputs.mqtt.prefix must be a topic without + and #, and not empty": not mqtt.prefix or bool({"+", "#"} & set(mqtt.prefix)),
         "outputs.mqtt.discovery must be a topic without + and #": bool({"+", "#"} & set(mqtt.discovery)),
-        "protocols.wyoming.connections is 0; at least 1 client must be able to connect": config.protocols.wyoming.connections < 1,
         "outputs.mqtt.certificate and key go together": bool(mqtt.certificate) is not bool(mqtt.key),
         "outputs.opcua.certificate and key go together": bool(out.opcua.certificate) is not bool(out.opcua.key),
     }  # fmt: skip

@@ -173,7 +173,9 @@ def test_without_a_key_a_page_of_another_origin_is_refused() -> None:
         ('[protocols.openai]\nserve = true\nhost = "0.0.0.0"', "give a key"),
         ('[protocols.openai]\nkey_env = "A"\nkey_file = "b"', "give one"),
         ("[protocols.openai]\nrealtime_sessions = 99", "1 to 16"),
-        ("[protocols.wyoming]\nconnections = 0", "at least 1"),
+        ("[protocols.wyoming]\nconnections = 0", "1 to 64"),
+        ("[protocols]\nrequests = 0", "1 to 16"),
+        ('[protocols.openai]\ntls_key = "a"', "go together"),
         ("[protocols.wyoming]\nport = 0", "a port from 1 to 65535"),
         ('[outputs.mqtt]\ndiscovery = "home/#"', "without"),
     ],
@@ -181,3 +183,16 @@ def test_without_a_key_a_page_of_another_origin_is_refused() -> None:
 def test_a_configuration_that_cannot_be_served_says_what_to_do(text: str, what: str) -> None:
     with pytest.raises(ConfigError, match=what):
         settings.parse(text)
+
+
+@pytest.mark.real_time
+async def test_home_assistant_finds_the_wyoming_server_by_itself() -> None:
+    from zeroconf.asyncio import AsyncZeroconf
+
+    from edgeapp.web.wyoming_server import announced
+
+    kind = "_wyoming._tcp.local."
+    async with announced("line 3", "127.0.0.1", 10_300), AsyncZeroconf(interfaces=["127.0.0.1"]) as network:
+        found = await network.async_get_service_info(kind, f"line 3.{kind}", timeout=5_000)
+        assert found is not None
+        assert (found.port, found.parsed_addresses()) == (10_300, ["127.0.0.1"])

@@ -47,7 +47,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "aiomqtt", "asyncua", "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "gpiod",
     "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pyarrow", "pymodbus", "sounddevice",
     "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
-    "tritonclient", "uvicorn",
+    "tritonclient", "uvicorn", "zeroconf",
 }  # fmt: skip
 
 

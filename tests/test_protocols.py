@@ -157,6 +157,12 @@ def test_a_wrong_key_a_huge_body_and_a_file_that_is_no_sound_are_refused(served:
             assert (answer.status_code, set(answer.json()["error"])) == (status, {"message", "type", "param", "code"})
 
 
+def test_what_is_not_there_is_said_in_openais_form(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.embeddings.create(model="x", input="x")
+    assert refused.value.code == "not_found"
+
+
 def test_a_small_file_that_holds_hours_of_silence_is_refused(client: openai.OpenAI) -> None:
     sound = io.BytesIO()
     soundfile.write(sound, np.zeros(8_000 * 3_600, np.int16), 8_000, format="FLAC")

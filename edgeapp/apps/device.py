@@ -22,7 +22,7 @@ async def device(config: settings.Config) -> None:
     """Converse and inspect until both sources end or somebody stops it."""
     from edgeapp.apps.protocols import open_protocols  # it brings web servers
 
-    courtesy = Courtesy()
+    courtesy = Courtesy(config.protocols.requests)
     counts: Counter[Outcome] = Counter()
 
     def count(record: AnyRecord) -> None:

@@ -69,7 +69,7 @@ async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
     from edgeapp.apps.protocols import open_protocols  # it brings web servers, and knows this file
 
-    courtesy, counts = Courtesy(), KioskCounts()
+    courtesy, counts = Courtesy(config.protocols.requests), KioskCounts()
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, counts.note))
         await open_broker(config, parts, counts)

@@ -56,7 +56,8 @@ async def open_protocols(config: settings.Config, parts: Parts, voice: Voice, co
         routes = openai_api.router(
             guests, seats, Access(key_of(section)), model=str(name), idle_s=section.idle_ms / 1000
         )
-        ports.append(await parts.stack.enter_async_context(openai_api.serve(routes, section.host, section.port)))
+        tls = (section.tls_certificate, section.tls_key)
+        ports.append(await parts.stack.enter_async_context(openai_api.serve(routes, section.host, section.port, tls)))
     if protocols.wyoming.serve:
         ports.append(await _open_wyoming(config, parts, voice, guests))
     return ports
@@ -73,7 +74,7 @@ async def _open_wyoming(config: settings.Config, parts: Parts, voice: Voice, gue
         stt = (await open_stt(config, parts, voice.content(), phrase)).local
         keyphrase = Keyphrase(phrase, stt, await parts.engine(config.voice.vad, "voice.vad"), voice.rule)
     names = wyoming_server.Names(config.voice.stt.engine, config.voice.tts.engine)
-    return await parts.stack.enter_async_context(
+    port = await parts.stack.enter_async_context(
         wyoming_server.serve(
             guests,
             keyphrase,
@@ -84,6 +85,9 @@ async def _open_wyoming(config: settings.Config, parts: Parts, voice: Voice, gue
             idle_s=section.idle_ms / 1000,
         )
     )
+    if section.zeroconf:
+        await parts.stack.enter_async_context(wyoming_server.announced(config.name, section.host, port))
+    return port
 
 
 def _answering(voice: Voice) -> Callable[[], Answering]:

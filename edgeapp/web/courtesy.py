@@ -36,7 +36,7 @@ class Full(Exception):
 class Courtesy:
     """Lets guests wait for the device's own conversation. Lives on one loop."""
 
-    def __init__(self, guests_max: int = 8) -> None:
+    def __init__(self, guests_max: int = 4) -> None:
         """At most `guests_max` requests are served at once, all protocols together; the next is refused, not queued."""
         self._host: Host | None = None
         self._guests, self._guests_max = 0, guests_max

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from edgeapp import __version__
 from edgeapp.core.events import ConfigError
 from edgeapp.web import openai_audio, openai_chat, realtime
 from edgeapp.web.guests import Guests
-from edgeapp.web.openai_wire import Access
+from edgeapp.web.openai_wire import Access, Refused
 from edgeapp.web.realtime_events import MESSAGE_BYTES_MAX
 from edgeapp.web.realtime_session import Seat
 
@@ -29,15 +29,25 @@ def router(guests: Guests, seats: Sequence[Seat], access: Access, *, model: str,
     return routes
 
 
+async def _not_here(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as the framework calls it
+    return Refused("this device does not serve that", 404, code="not_found").response()
+
+
 @asynccontextmanager
-async def serve(routes: APIRouter, host: str, port: int) -> AsyncIterator[int]:
-    """Serve while the block runs; gives the port. Raises ConfigError if the address cannot be had."""
+async def serve(routes: APIRouter, host: str, port: int, tls: tuple[str, str] = ("", "")) -> AsyncIterator[int]:
+    """Serve while the block runs; gives the port. `tls` names the files of a certificate and its key.
+
+    Raises ConfigError if the address cannot be had or the files cannot be used.
+    """
     import socket
+    import ssl
 
     import uvicorn
 
     app = FastAPI(title="edgeapp, OpenAI-compatible", version=__version__, docs_url=None, redoc_url=None)
     app.include_router(routes)
+    app.add_exception_handler(404, _not_here)
+    app.add_exception_handler(405, _not_here)
     config = uvicorn.Config(
         app,
         ws="websockets-sansio",
@@ -49,7 +59,15 @@ async def serve(routes: APIRouter, host: str, port: int) -> AsyncIterator[int]:
         log_level="error",
         lifespan="off",
         server_header=False,
+        ssl_certfile=tls[0] or None,
+        ssl_keyfile=tls[1] or None,
     )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"protocols.openai: the certificate cannot be used ({error}); check tls_certificate and tls_key"
+        ) from error
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)

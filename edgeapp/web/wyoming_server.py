@@ -289,6 +289,36 @@ async def serve(
             await asyncio.wait(list(running))
 
 
+@asynccontextmanager
+async def announced(name: str, host: str, port: int) -> AsyncIterator[None]:
+    """Say on the network of `host`, an IPv4 address of ours, that a Wyoming server is there, while the block runs.
+
+    mDNS service discovery (RFC 6763), as Home Assistant looks for it. Raises ConfigError.
+    """
+    import ipaddress
+
+    try:
+        from zeroconf import Error as ZeroconfError
+        from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
+    except ImportError as error:
+        raise ConfigError("protocols.wyoming.zeroconf needs the package zeroconf: pip install zeroconf") from error
+    kind = "_wyoming._tcp.local."
+    try:
+        address = ipaddress.IPv4Address(host)
+        if address.is_unspecified:
+            raise ConfigError("protocols.wyoming.zeroconf needs the address of one network as host, not 0.0.0.0")
+        service = AsyncServiceInfo(kind, f"{name}.{kind}", addresses=[address.packed], port=port)
+        network = AsyncZeroconf(interfaces=[host])
+        await network.async_register_service(service)
+    except (OSError, ValueError, ZeroconfError) as error:
+        raise ConfigError(f"protocols.wyoming.zeroconf cannot announce {host}: {error}") from error
+    try:
+        yield
+    finally:
+        await network.async_unregister_service(service)
+        await network.async_close()
+
+
 def described(names: Names, keyphrase: Keyphrase | None) -> Info:
     """What the server offers."""
     ours = Attribution("edgeapp", "")
