@@ -135,6 +135,7 @@ class Session:
         self._seat, self._model, self._send = seat, model, send
         self._heard = _Overheard(seat.answering(), courtesy)
         self._rule, self._detects, self._transcribes = seat.rule, True, False
+        self._detection: client.ServerVad | client.SemanticVad = client.ServerVad()
         self._ear, self._mouth = SocketEar(), SocketMouth(self._sound, self._sent)
         self._conversation: Conversation | None = None
         self._id = _new("sess")
@@ -360,7 +361,7 @@ class Session:
         heard = wanted.audio.input
         detection, rule = heard.turn_detection, self._rule
         if detection is not UNSET and detection is not None:
-            rule = _ruled(self._seat.rule, detection)
+            rule, self._detection = _ruled(self._seat.rule, detection), detection
         if heard.transcription is not UNSET:
             self._transcribes = heard.transcription is not None
         if detection is not UNSET:
@@ -467,13 +468,12 @@ class Session:
     def _shown(self) -> dict[str, Any]:
         """The session in OpenAI's form."""
         pcm = {"type": "audio/pcm", "rate": RATE_HZ}
-        detection = {
-            "type": "server_vad",
-            "threshold": self._rule.threshold,
-            "prefix_padding_ms": self._rule.pre_roll_ns // MS,
-            "create_response": True,
-            "interrupt_response": True,
-        }
+        detection: dict[str, Any] = {"create_response": True, "interrupt_response": True}
+        if isinstance(self._detection, client.SemanticVad):
+            detection |= {"type": "semantic_vad", "eagerness": self._detection.eagerness or "auto"}
+        else:
+            bounds = {"threshold": self._rule.threshold, "prefix_padding_ms": self._rule.pre_roll_ns // MS}
+            detection |= {"type": "server_vad", "silence_duration_ms": self._detection.silence_duration_ms} | bounds
         heard = {
             "format": pcm,
             "turn_detection": detection if self._detects else None,
