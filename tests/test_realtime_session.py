@@ -159,13 +159,24 @@ def test_the_reply_begins_as_soon_as_at_the_kiosk() -> None:
     assert abs(sim.run(over_the_socket()) - turn.first_audible_ns / MS) <= 20
 
 
-async def test_who_speaks_over_a_reply_stops_it_and_is_answered() -> None:
+async def test_who_speaks_over_a_reply_that_is_still_made_cancels_it_and_is_answered() -> None:
+    async with _client(tts=fake.Options(kind="tts", takes_ms=400)) as client:
+        await client.speak((160, False), (640, True), (700, False), (640, True), (1_600, False))
+    ends = [event["response"] for _, event in client.told if event["type"] == "response.done"]
+    assert [(each["status"], (each["status_details"] or {}).get("reason")) for each in ends] == [
+        ("cancelled", "turn_detected"),
+        ("completed", None),
+    ]
+    assert [each["output"][0]["content"][0]["transcript"] for each in ends] == ["it is there,", REPLY]
+
+
+async def test_who_speaks_over_a_reply_that_was_sent_is_told_to_the_client_and_remembered_as_far_as_heard() -> None:
     async with _client() as client:
         await client.speak((160, False), (640, True), (1_000, False), (640, True), (1_600, False))
-    told = [event for _, event in client.told]
-    ends = [event["response"]["status"] for event in told if event["type"] == "response.done"]
-    assert client.kinds().count("input_audio_buffer.committed") == 2
-    assert ends[-1] == "completed"
+        await asyncio.sleep(3)
+        history = client.session._conversation.turns.history  # type: ignore[union-attr]
+    assert client.kinds().count("input_audio_buffer.speech_started") == 2
+    assert [said for _, said in history] == ["it is there, on", REPLY]
 
 
 async def test_a_reply_that_is_cancelled_says_that_the_client_wanted_it() -> None:
@@ -180,14 +191,15 @@ async def test_a_reply_that_is_cancelled_says_that_the_client_wanted_it() -> Non
     assert client.last("error")["error"]["code"] == "response_cancel_not_active"
 
 
-async def test_a_voice_that_fails_is_a_response_that_failed() -> None:
+async def test_a_model_that_fails_is_admitted_aloud_and_a_voice_that_fails_is_a_failed_response() -> None:
     async with _client(llm=fake.Options(kind="llm", texts=(REPLY,), fail_every=1)) as client:
         await client.speak(*ASKED)
-        await asyncio.sleep(5)
     said = client.last("response.done")["response"]
-    assert said["status"] in {"completed", "failed"}
-    if said["status"] == "completed":  # an admission was heard
-        assert said["output"][0]["content"][0]["transcript"].endswith(CANNOT)
+    assert (said["status"], said["output"][0]["content"][0]["transcript"]) == ("completed", CANNOT)
+    async with _client(tts=fake.Options(kind="tts", fail_every=1)) as client:
+        await client.speak(*ASKED)
+    said = client.last("response.done")["response"]
+    assert (said["status"], said["output"]) == ("failed", [])
 
 
 async def test_without_turn_detection_silence_ends_nothing_and_the_client_asks() -> None:
