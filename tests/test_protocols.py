@@ -417,3 +417,19 @@ async def test_garbage_ends_its_connection_and_no_other(served: Served, garbage:
     async with asyncio.timeout(5):
         assert b"pong" in await reader.readline()
     writer.close()
+
+
+async def test_a_connection_too_many_is_closed_and_the_others_are_not(served: Served) -> None:
+    streams = [await asyncio.open_connection("127.0.0.1", served.wyoming) for _ in range(4)]
+    try:
+        for reader, writer in streams:
+            writer.write(b'{"type": "ping"}\n')
+            async with asyncio.timeout(5):
+                assert b"pong" in await reader.readline()
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.wyoming)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+    finally:
+        for _, writer in streams:
+            writer.close()

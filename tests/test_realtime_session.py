@@ -25,6 +25,7 @@ from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import EndpointRule
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.turns import Manners
+from edgeapp.web import realtime
 from edgeapp.web.courtesy import Courtesy
 from edgeapp.web.realtime_session import Seat, Session
 
@@ -65,7 +66,7 @@ class Client:
 
 
 @asynccontextmanager
-async def _client(courtesy: Courtesy | None = None, **engines: fake.Options) -> AsyncIterator[Client]:
+async def _seat(**engines: fake.Options) -> AsyncIterator[Seat]:
     async with AsyncExitStack() as stack:
 
         async def opened(kind: str, **options: Any) -> tuple[Any, Lane]:
@@ -96,7 +97,12 @@ async def _client(courtesy: Courtesy | None = None, **engines: fake.Options) -> 
                 rule=rule, manners=Manners(log_text=True), openers=openers,
             )  # fmt: skip
 
-        seat = Seat(EndpointRule(), answering, converse)
+        yield Seat(EndpointRule(), answering, converse)
+
+
+@asynccontextmanager
+async def _client(courtesy: Courtesy | None = None, **engines: fake.Options) -> AsyncIterator[Client]:
+    async with _seat(**engines) as seat:
         client = Client(lambda send: Session(seat, courtesy or Courtesy(), "edgeapp", send))
         running = asyncio.create_task(client.session.run())
         try:
@@ -260,3 +266,44 @@ async def test_a_long_recording_without_turn_detection_fills_a_bounded_buffer() 
             await client.say("input_audio_buffer.append", audio=audio)
     errors = [event["error"]["code"] for _, event in client.told if event["type"] == "error"]
     assert errors == ["input_audio_buffer_full"]
+
+
+class Socket:
+    """A client that says `says` and then nothing; without `reads` it takes nothing either."""
+
+    def __init__(self, *says: str, reads: bool = True) -> None:
+        self._says, self._reads = list(says), reads
+        self.told: list[dict[str, Any]] = []
+        self.closed_at_ms: float | None = None
+
+    async def receive(self) -> dict[str, Any]:
+        if not self._says:
+            await asyncio.get_running_loop().create_future()
+        return {"type": "websocket.receive", "text": self._says.pop(0)}
+
+    async def send_text(self, text: str) -> None:
+        if not self._reads:
+            await asyncio.get_running_loop().create_future()
+        self.told.append(json.loads(text))
+
+    async def close(self, code: int) -> None:
+        self.closed_at_ms = now_ns() / MS
+
+
+async def test_a_client_that_says_nothing_for_its_time_is_told_and_closed() -> None:
+    socket = Socket()
+    async with _seat() as seat:
+        began_ms = now_ns() / MS
+        await realtime._serve(socket, seat, Courtesy(), "edgeapp", 120.0)  # type: ignore[arg-type]
+    assert socket.closed_at_ms == began_ms + 120_000
+    assert [each["type"] for each in socket.told] == ["session.created", "error"]
+    assert socket.told[1]["error"]["code"] == "session_expired"
+
+
+async def test_a_client_that_takes_nothing_is_closed_and_what_it_sends_is_not_read_without_end() -> None:
+    socket = Socket(*["{"] * 1_000, reads=False)
+    async with _seat() as seat:
+        began_ms = now_ns() / MS
+        await realtime._serve(socket, seat, Courtesy(), "edgeapp", 120.0)  # type: ignore[arg-type]
+    assert now_ns() / MS == began_ms + 10_000
+    assert len(socket._says) > 700
