@@ -495,6 +495,8 @@ class MqttOutput(Section, frozen=True):
     ca: str = ""
     certificate: str = ""
     key: str = ""
+    discovery: str = ""
+    """The prefix under which Home Assistant looks for devices, by its default `homeassistant`; empty announces nothing."""
 
 
 class OpcUaOutput(Section, frozen=True):
@@ -597,6 +599,62 @@ class Station(Section, frozen=True):
     """Of a line in control: the chart's centre. Left out, that of the first 25 points."""
 
 
+class OpenAiServer(Section, frozen=True):
+    """An OpenAI-compatible API, Realtime included: docs/protocols.md."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    """The address to listen on. Another one than this machine's own needs a key."""
+
+    port: int = 8321
+    key_env: str = ""
+    """The environment variable that holds the key that clients send."""
+
+    key_file: str = ""
+    """Or the file. The key itself never stands here."""
+
+    tls_certificate: str = ""
+    """A file; with it and `tls_key` the API is served by TLS, so that nobody on the way reads the key."""
+
+    tls_key: str = ""
+    realtime_sessions: int = 1
+    """Conversations over `/v1/realtime` at once. Each keeps a recogniser of its own in memory from the start on: 60 MB with the bundled one."""
+
+    idle_ms: float = 120_000.0
+    """A session without a message for so long is closed."""
+
+
+class WyomingServer(Section, frozen=True):
+    """The voice protocol of Home Assistant: docs/protocols.md."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    """The address to listen on: the home network's, since Wyoming has no passwords."""
+
+    port: int = 10300
+    connections: int = 4
+    """At once; another one is closed."""
+
+    zeroconf: bool = False
+    """Tell the local network that the server is there: Home Assistant finds it by itself."""
+
+    wake: bool = True
+    """Offer the keyphrase of `voice.wake`, if the recogniser can listen for one; it is a recogniser of its own."""
+
+    idle_ms: float = 120_000.0
+    """A connection without an event for so long is closed."""
+
+
+class Protocols(Section, frozen=True):
+    """What other programs may speak with this device. All of it is off until it is switched on."""
+
+    requests: int = 4
+    """Served at once, all protocols together; another one is refused. Realtime sessions are counted by themselves."""
+
+    openai: OpenAiServer = OpenAiServer()
+    wyoming: WyomingServer = WyomingServer()
+
+
 class Records(Section, frozen=True):
     """What is written down, and where."""
 
@@ -618,6 +676,7 @@ class Config(Section, frozen=True):
     vision: Vision = Vision()
     outputs: Outputs = Outputs()
     station: Station = Station()
+    protocols: Protocols = Protocols()
     records: Records = Records()
 
 
@@ -644,7 +703,11 @@ def parse(text: str, source: str = "the configuration") -> Config:
         raise ConfigError(f"{source}: {_plainly(str(error))}") from error
     _check_ranges(config, source)
     _check_wake(config.voice.wake, source)
-    if wrong := _line_does_not_add_up(config) or _rule_does_not_add_up(config.vision.rule, "vision.rule."):
+    if wrong := (
+        _line_does_not_add_up(config)
+        or _rule_does_not_add_up(config.vision.rule, "vision.rule.")
+        or _is_served_wrongly(config.protocols)
+    ):
         raise ConfigError(f"{source}: {wrong}")
     _check_station(config.vision, source)
     return config
@@ -669,6 +732,22 @@ def options(kind: type[Any], values: dict[str, Any], where: str) -> Any:
         return msgspec.convert(values, kind, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where}.options: {_plainly(str(error))}") from error
+
+
+def _is_served_wrongly(protocols: Protocols) -> str:
+    """What in the protocols does not go together; empty if all is well."""
+    openai, wyoming = protocols.openai, protocols.wyoming
+    open_to_others = openai.serve and openai.host not in {"127.0.0.1", "::1", "localhost"}
+    checks = {
+        "protocols.openai names both key_env and key_file; give one": bool(openai.key_env and openai.key_file),
+        f"protocols.openai.host is {openai.host}, which others can reach; give a key with key_env or key_file":
+            open_to_others and not openai.key_env and not openai.key_file,
+        "protocols.openai.tls_certificate and tls_key go together": bool(openai.tls_certificate) is not bool(openai.tls_key),
+        "protocols.requests must be 1 to 16": not 1 <= protocols.requests <= 16,
+        "protocols.openai.realtime_sessions must be 1 to 16": not 1 <= openai.realtime_sessions <= 16,
+        "protocols.wyoming.connections must be 1 to 64": not 1 <= wyoming.connections <= 64,
+    }  # fmt: skip
+    return next((sentence for sentence, wrong in checks.items() if wrong), "")
 
 
 def _line_does_not_add_up(config: Config) -> str:
@@ -705,6 +784,7 @@ def _line_does_not_add_up(config: Config) -> str:
         "outputs.mqtt names both password_env and password_file; give one": bool(mqtt.password_env and mqtt.password_file),
         "outputs.mqtt.outbox_rows is 0; at least 1 message must be able to wait": mqtt.outbox_rows < 1,
         "outputs.mqtt.prefix must be a topic without + and #, and not empty": not mqtt.prefix or bool({"+", "#"} & set(mqtt.prefix)),
+        "outputs.mqtt.discovery must be a topic without + and #": bool({"+", "#"} & set(mqtt.discovery)),
         "outputs.mqtt.certificate and key go together": bool(mqtt.certificate) is not bool(mqtt.key),
         "outputs.opcua.certificate and key go together": bool(out.opcua.certificate) is not bool(out.opcua.key),
     }  # fmt: skip

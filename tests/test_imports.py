@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
+    "web": {"__version__", "core", "devices.resample", "station", "voice", "web"},
     "config.py": {"core"},
 }
 
 # Vendors live where hardware, models and networks are; anywhere else only these.
-VENDOR_ROOMS = {"engines", "devices", "models", "observe", "near_edge", "doctor.py"}
+VENDOR_ROOMS = {"engines", "devices", "models", "observe", "near_edge", "web", "doctor.py"}
 ANYWHERE = {"numpy"}
 WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 
@@ -46,7 +47,7 @@ ONLY_INSIDE_FUNCTIONS = {
     "aiomqtt", "asyncua", "cryptography", "ctranslate2", "cv2", "espeakng_loader", "evdev", "faster_whisper", "gpiod",
     "grpc", "huggingface_hub", "livekit", "matplotlib", "onnxruntime", "piper", "pocketsphinx", "pyarrow", "pymodbus", "sounddevice",
     "soundfile", "soxr", "tensorrt_llm", "tokenizers", "torch",
-    "tritonclient", "zxingcpp",
+    "tritonclient", "uvicorn", "zeroconf", "zxingcpp",
 }  # fmt: skip
 
 

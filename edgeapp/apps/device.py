@@ -15,10 +15,14 @@ from edgeapp.core.events import Outcome, Verdict
 from edgeapp.core.record import AnyRecord
 from edgeapp.vision.inspection import watch
 from edgeapp.voice.content import Content, QcCounts, with_counts
+from edgeapp.web.courtesy import Courtesy
 
 
 async def device(config: settings.Config) -> None:
     """Converse and inspect until both sources end or somebody stops it."""
+    from edgeapp.apps.protocols import open_protocols  # it brings web servers
+
+    courtesy = Courtesy(config.protocols.requests)
     counts: Counter[Outcome] = Counter()
 
     def count(record: AnyRecord) -> None:
@@ -36,7 +40,8 @@ async def device(config: settings.Config) -> None:
         parts = Parts(stack, sink_of(config.records, stack, count))
         inspection = await open_inspection(config, parts)
         voice = await open_voice(config, parts, live, kiosk_tools(counts=today))
+        await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)
         async with asyncio.TaskGroup() as forever:
             forever.create_task(watch(await open_camera(config.vision.camera, parts), inspection, say, warn))
-            forever.create_task(converse(config, parts, voice, ear, mouth))
+            forever.create_task(converse(config, parts, voice, ear, mouth, courtesy.give_way_to))

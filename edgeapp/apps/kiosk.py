@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.kiosk_counts import KioskCounts, open_broker
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
-from edgeapp.core.events import MS, AudioChunk, Clause, Speech, Transcript, Utterance
+from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Speech, Transcript, Utterance
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.observe.throttle import Throttle
@@ -31,6 +32,7 @@ from edgeapp.voice.speculation import Speculation, SpeculationRule
 from edgeapp.voice.tools import Toolbox
 from edgeapp.voice.turns import Manners
 from edgeapp.voice.wake import Attention, Way
+from edgeapp.web.courtesy import Courtesy
 
 BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
@@ -41,10 +43,15 @@ class Voice:
 
     vad: VoiceActivity
     stt: Stage[Utterance, Transcript]
+    llm: Stage[Prompt, Stream[str]]
     answering: Answering
     tts: Stage[Clause, Stream[Speech]]
     rule: EndpointRule
     budget: Budget
+    content: Callable[[], Content]
+    """What is known now."""
+
+    answer_rule: AnswerRule
     turn_model: Any = None
 
     @property
@@ -60,17 +67,27 @@ class Voice:
 
 async def kiosk(config: settings.Config) -> None:
     """Hold conversations until the microphone ends or somebody stops it."""
+    from edgeapp.apps.protocols import open_protocols  # it brings web servers, and knows this file
+
+    courtesy, counts = Courtesy(config.protocols.requests), KioskCounts()
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack))
+        parts = Parts(stack, sink_of(config.records, stack, counts.note))
+        await open_broker(config, parts, counts)
         voice = await open_voice(config, parts)
+        await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)
-        await converse(config, parts, voice, ear, mouth)
+        await converse(config, parts, voice, ear, mouth, courtesy.give_way_to)
 
 
 async def converse(
-    config: settings.Config, parts: Parts, voice: Voice, ear: AsyncIterable[AudioChunk], mouth: Speaker
+    config: settings.Config,
+    parts: Parts,
+    voice: Voice,
+    ear: AsyncIterable[AudioChunk],
+    mouth: Speaker,
+    on_open: Callable[[Conversation], None] = lambda _: None,
 ) -> None:
-    """Listen while the configured ways say so, until the microphone ends."""
+    """Listen while the configured ways say so, until the microphone ends. `on_open` is told of the conversation."""
     wake, aside = config.voice.wake, set[asyncio.Task[None]]()
 
     def begin(work: Any) -> None:
@@ -84,6 +101,7 @@ async def converse(
 
     attention = Attention(rule_of(wake), on_wake=wakes, on_sleep=lambda _: begin(conversation.forget()))
     conversation = await open_conversation(config, parts, voice, attention)
+    on_open(conversation)
     async with attending(wake, attention, parts):
         await conversation.listen(ear, mouth)
 
@@ -128,12 +146,7 @@ async def open_voice(
     content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
     tools = toolbox or kiosk_tools()
     tools.check(content)
-    stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
-    if hasattr(stt.local, "use_grammar"):
-        items = [item.name for item in content.items]
-        grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
-        called = voice.wake.keyphrase if "keyphrase" in voice.wake.ways else ""
-        await stt.local.use_grammar(grammar.sentences, called, rarer=grammar.greeted().sentences)
+    stt = await open_stt(config, parts, content, voice.wake.keyphrase if "keyphrase" in voice.wake.ways else "")
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     endpoint = voice.endpoint
     rule = AnswerRule(
@@ -148,6 +161,7 @@ async def open_voice(
     return Voice(
         vad=await parts.engine(voice.vad, "voice.vad"),
         stt=stt,
+        llm=llm,
         answering=answering,
         tts=await parts.stage(voice.tts, "voice.tts", lambda clause: len(clause.text)),
         rule=replace(
@@ -159,8 +173,22 @@ async def open_voice(
             stop_threshold=endpoint.stop_threshold,
         ),
         budget=budget,
+        content=lambda: live(content),
+        answer_rule=rule,
         turn_model=await parts.engine(voice.turn, "voice.turn") if voice.turn is not None else None,
     )
+
+
+async def open_stt(
+    config: settings.Config, parts: Parts, content: Content, keyphrase: str = ""
+) -> Stage[Utterance, Transcript]:
+    """A recogniser that knows what may be asked of this content. Each microphone needs one of its own."""
+    stt = await parts.stage(config.voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
+    if hasattr(stt.local, "use_grammar"):
+        items = [item.name for item in content.items]
+        grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
+        await stt.local.use_grammar(grammar.sentences, keyphrase, rarer=grammar.greeted().sentences)
+    return stt
 
 
 async def open_conversation(

@@ -14,6 +14,7 @@ from edgeapp.core.record import AlarmRecord
 from edgeapp.devices.encoder import Encoder
 from edgeapp.devices.gpio import Chip
 from edgeapp.devices.line_state import LineState, Station
+from edgeapp.devices.mqtt import Mqtt
 from edgeapp.devices.reject import Gate, GateEvent, Rejector
 
 _ALARMS_MAX: Final = 10_000  # a broken sensor must not fill the disk with alarms; the counters go on
@@ -33,6 +34,9 @@ class Outputs:
         self.chip: Chip | None = None
         self.modbus_port = 0
         """Where our Modbus server listens; 0 if it does not."""
+
+        self.broker: Mqtt | None = None
+        """The MQTT broker, for whoever else has something to say there."""
 
         self.on_lost: Callable[[Trigger], None] = self._lost_verdict
         """What gives a part its NOT_INSPECTED whose trigger nobody could serve; by default the verdict is given here."""

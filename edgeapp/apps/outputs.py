@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeapp import __version__
 from edgeapp import config as settings
 from edgeapp.apps.line import Outputs
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import MS, ConfigError, Outcome, Trigger, Verdict
-from edgeapp.devices import modbus_client, modbus_server, mqtt, opcua, triggers
+from edgeapp.devices import home_assistant, modbus_client, modbus_server, mqtt, opcua, triggers
 from edgeapp.devices.encoder import Encoder, Unwrap
 from edgeapp.devices.gpio import Chip, GpiodChip, Input
 from edgeapp.devices.gpio_sim import SimulatedChip
@@ -196,7 +197,9 @@ class _Opening:
         section = self.config.outputs.mqtt
         if not section.host:
             return
-        sender = mqtt.Mqtt(mqtt_options(section, self.config.name), self.outputs.changed("outputs.mqtt"))
+        entities = home_assistant.STATION | (home_assistant.KIOSK if self.config.app == "device" else {})
+        options = mqtt_options(section, self.config.name, announced(section, self.config.name, entities))
+        self.outputs.broker = sender = mqtt.Mqtt(options, self.outputs.changed("outputs.mqtt"))
 
         def tell(state: LineState, verdict: Verdict) -> None:
             if state.last:
@@ -224,7 +227,9 @@ class _Dropped:
         return self._count()
 
 
-def mqtt_options(section: settings.MqttOutput, station: str) -> mqtt.Options:
+def mqtt_options(
+    section: settings.MqttOutput, station: str, announcements: tuple[tuple[str, str], ...] = ()
+) -> mqtt.Options:
     """The configuration in the device's terms, the secret fetched. Raises ConfigError."""
     password = ""
     if section.password_env:
@@ -249,7 +254,17 @@ def mqtt_options(section: settings.MqttOutput, station: str) -> mqtt.Options:
         ca=section.ca,
         certificate=section.certificate,
         key=section.key,
+        announcements=announcements,
     )
+
+
+def announced(
+    section: settings.MqttOutput, name: str, entities: dict[str, dict[str, Any]]
+) -> tuple[tuple[str, str], ...]:
+    """The messages for Home Assistant; none if discovery is off."""
+    if not section.discovery:
+        return ()
+    return home_assistant.announcements(section.discovery, section.prefix, name, __version__, entities)
 
 
 async def open_outputs(

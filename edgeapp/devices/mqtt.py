@@ -5,6 +5,7 @@ Topics, below the configured prefix:
     verdict   one JSON object a part, QoS 1, through the outbox
     alarm     one JSON object an alarm, QoS 1, through the outbox
     state     the counters, QoS 1, retained: whoever subscribes later has them at once
+    kiosk     counts of the voice's turns, QoS 1, retained
     status    `online` or `offline`, QoS 1, retained; `offline` is the last will, so a station that dies says so
 
 What goes through the outbox carries an `id` that counts without a gap: after a broken connection up to `_WINDOW` messages come
@@ -72,6 +73,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     certificate: str = ""
     key: str = ""
+    announcements: tuple[tuple[str, str], ...] = ()
+    """Topics and payloads that are published retained at each connection: what Home Assistant finds the device by."""
+
     keep_alive_s: int = 15
     """Without a sign for one and a half times this the broker sends the last will."""
 
@@ -97,7 +101,7 @@ class Mqtt:
         self.connected = False
         self._options, self._on_change = options, on_change
         self._unstored: deque[tuple[str, str]] = deque()  # at most _UNSTORED
-        self._state: LineState | None = None
+        self._retained: dict[str, Callable[[], dict[str, Any]]] = {}  # by topic, what is not sent yet; a handful
         self._stored = asyncio.Event()
         self._arrived = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mqtt-outbox")
@@ -117,7 +121,11 @@ class Mqtt:
 
     def state(self, state: LineState) -> None:
         """The newest state is sent, and kept by the broker."""
-        self._state = state
+        self.retain("state", lambda: _state_words(state) | {"outbox_dropped": self.dropped})
+
+    def retain(self, topic: str, words: Callable[[], dict[str, Any]]) -> None:
+        """Send what `words` says when its turn comes, and have it kept by the broker. Only the newest of a topic is sent."""
+        self._retained[topic] = words
         self._stored.set()
 
     def _put(self, topic: str, content: dict[str, Any]) -> None:
@@ -229,6 +237,8 @@ class Mqtt:
         gone = asyncio.ensure_future(anext(aiter(client.messages)))  # nothing is subscribed to: only a loss ends it
         try:
             await client.publish(status, "online", qos=1, retain=True)
+            for topic, payload in self._options.announcements:
+                await client.publish(topic, payload, qos=1, retain=True)
             await self._send(client, gone)
         except asyncio.CancelledError:
             with suppress(TimeoutError):
@@ -236,7 +246,7 @@ class Mqtt:
                     await self._store()
                     while await self._send_some(client, gone):
                         pass
-                    await self._send_state(client)
+                    await self._send_retained(client)
                     await client.publish(status, "offline", qos=1, retain=True)
             raise
         finally:
@@ -247,7 +257,7 @@ class Mqtt:
         while True:
             self._stored.clear()
             sent = await self._send_some(client, gone)
-            await self._send_state(client)
+            await self._send_retained(client)
             check_cancelled()
             if sent == _WINDOW:
                 continue
@@ -286,14 +296,14 @@ class Mqtt:
             each.result()
         return len(window)
 
-    async def _send_state(self, client: Any) -> None:
-        if self._state is not None:
-            state, self._state = self._state, None
-            content = json.dumps({"at": _wall(), **_state_words(state), "outbox_dropped": self.dropped})
+    async def _send_retained(self, client: Any) -> None:
+        while self._retained:
+            topic, words = self._retained.popitem()
+            content = json.dumps({"at": _wall(), **words()})
             try:
-                await client.publish(f"{self._options.prefix}/state", content, qos=1, retain=True)
+                await client.publish(f"{self._options.prefix}/{topic}", content, qos=1, retain=True)
             except BaseException:
-                self._state = self._state or state
+                self._retained.setdefault(topic, words)
                 raise
 
 

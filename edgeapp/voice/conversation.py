@@ -118,6 +118,11 @@ class Conversation:
         """Is a turn being answered?"""
         return self.turns.busy
 
+    @property
+    def speaking(self) -> bool:
+        """Does somebody speak, or have they only just stopped?"""
+        return self._endpointer.speech_ns > 0
+
     async def listen(self, heard: AsyncIterable[AudioChunk], speaker: Speaker) -> None:
         """Take the microphone's audio until it ends, answer through `speaker`, then let the last reply finish.
 

@@ -1,0 +1,1 @@
+"""What the device shows and says over the network."""
