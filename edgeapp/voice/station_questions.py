@@ -70,8 +70,10 @@ class StationQuestion:
 _NUMBERS: Final = {
     word: number
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-        "eighteen nineteen".split()  # noqa: SIM905
+        (
+            "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
+            "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+        )
     )
 } | {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}  # fmt: skip
 
@@ -83,8 +85,13 @@ _NUMBER: Final = r"(\d{1,3}|[a-z]+(?: (?:one|two|three|four|five|six|seven|eight
 _SPANS: Final = (
     (HOUR, rf"{_IN}(?:this|the current) (?:full )?hour|since the (?:full )?hour(?: began| started)?"),
     (LAST_SHIFT, rf"{_IN}(?:the |our )?(?:last|previous) shift|{_IN}the shift before(?: this(?: one)?)?"),
-    (SHIFT, rf"since (?:the )?(?:start|beginning) of (?:the|this|our) shift|since (?:the|this|our) shift (?:began|started)"
-            rf"|{_IN}(?:this|the current|our|my|the) shift"),
+    (
+        SHIFT,
+        (
+            rf"since (?:the )?(?:start|beginning) of (?:the|this|our) shift|since (?:the|this|our) shift (?:began|started)"
+            rf"|{_IN}(?:this|the current|our|my|the) shift"
+        ),
+    ),
     (TODAY, rf"{_IN}today|since midnight|{_IN}this day"),
     (YESTERDAY, rf"{_IN}yesterday"),
     (EVER, r"ever|of all time|since the beginning|in the (?:whole |entire )?ledger"),
@@ -93,16 +100,21 @@ _LAST_HOUR: Final = rf"{_IN}(?:the |this )?(?:last|past) (half hour|hour)"
 _LAST_MINUTES: Final = rf"{_IN}(?:the |these )?(?:last|past) {_NUMBER} (minutes|hours)"
 
 _OUTCOMES: Final = (
-    (NOT_INSPECTED, r"(?:not|never|without being) (?:been |be |get )?(?:inspected|checked|examined)|uninspected|unchecked|un inspected"),
+    (NOT_INSPECTED, r"(?:not|never|without) (?:being |been |be )?(?:inspected|checked|examined)|uninspected|unchecked|un inspected"),
     (FAIL, r"rejects?|rejected|fail(?:s|ed|ures?|ing)?|bad|defects?|defective|faulty|faults?|thrown out|scrap(?:ped)?"),
     (PASS, r"pass(?:ed|es|ing)?|good|accepted"),
     (INSPECTED, r"inspect(?:ed)?|check(?:ed)?|examined?"),
-    (ALL, r"(?:come|came|gone|went|been|run|ran|made|make|produced|produce|handled|seen) (?:through|by|past|along|down|off)?"),
+    (ALL, r"(?:come|came|gone|went|been|run|ran) (?:through|by|past|along|down|off)|(?:make|made|run|ran|produced?|handled?)"),
 )  # fmt: skip
 _RATES: Final = (
-    (Topic.YIELD, r"(?:first pass )?yield|pass rate|(?:share|percentage|percent|proportion) of (?:the )?good"),
-    (Topic.REJECT_RATE, r"(?:reject(?:ion|s)?|scrap|fail(?:ure)?|defect) (?:rate|ratio|share|percentage|quota)"
-                        r"|(?:share|percentage|percent|proportion) of (?:the )?(?:rejects|bad|failures)"),
+    (Topic.YIELD, r"(?:first pass )?yield|pass rate|(?:share|percentage|percent|proportion) of (?:the )?(?:good|parts (?:were |are |was )?(?:good|passed))"),
+    (
+        Topic.REJECT_RATE,
+        (
+            r"(?:reject(?:ion|s)?|scrap|fail(?:ure)?|defect) (?:rate|ratio|share|percentage|quota)|(?:share|percentage|percent|proportion) of "
+            r"(?:the )?(?:rejects|bad|failures|parts (?:were |are |was )?(?:bad|failed|rejected))"
+        ),
+    ),
 )  # fmt: skip
 _COMMON: Final = (
     r"(?:most (?:common|frequent)|commonest|main|top|biggest|leading|number one) (?:defect|fault|reason|cause|problem)"
@@ -112,11 +124,11 @@ _COMMON: Final = (
     r"|what (?:goes wrong|fails|do we reject) (?:the )?most(?: often)?"
 )
 _WHY: Final = (
-    r"\bwhy\b|for what(?: reasons?)?|(?:what (?:is|was|were|are) )?the (?:reasons?|causes?)(?: (?:of|for|behind) (?:it|that|them))?"
+    r"\bwhy\b|for what(?: reasons?)?|what for|(?:what (?:is|was|were|are) )?the (?:reasons?|causes?)(?: (?:of|for|behind) (?:it|that|them))?"
     r"|what (?:is|was) wrong(?: with (?:it|them|that))?"
 )
 _COUNT: Final = (
-    r"how many|(?:what (?:is|was) )?(?:the )?(?:number|count|total) of|count|(?:are|were|have) there (?:been )?any|did any|have any"
+    r"how many|(?:what (?:is|was) )?(?:the )?(?:number|count|total) of|count|(?:(?:are|were|have) there (?:been )?|did |have |had )?any"
 )
 _SHOW: Final = (
     r"show(?: me| us)?(?: (?:the|a) (?:picture|image|photo) of)?|display(?: the (?:picture|image|photo) of)?|bring up|put up|pull up"
@@ -134,9 +146,9 @@ _STATUS: Final = (
 _FILLER: Final = frozenset(
     """
     a already an and are at been by can could did do does done exactly far far get give had has have he hear here how i is it know just
-    let like line many me now of okay on or our out overall parts part pieces piece please really right say so station tell that the them
+    let like line many me now of okay on or our out overall parts part pieces piece please say so station tell that the them
     there these they those through to told total up us was we well were what which with would you altogether all came come made make
-    got components units our in for from number
+    got components units our in for from number ones happened
     """.split()  # noqa: SIM905
 )
 """Words that change nothing in what is asked, once its phrases are taken out."""
@@ -156,8 +168,13 @@ _SPOKEN: Final = {
 
 _COMMANDS: Final = (
     (Topic.REPEAT, r"(?:please )?(?:repeat(?: that| it)?|say (?:that|it) again|once more|come again|what did you say|what was that|pardon)"),
-    (Topic.ACKNOWLEDGE, r"acknowledged?(?: (?:it|that|(?:the|this) alarm|all|(?:the )?alarms))?|(?:yes |okay )?(?:i have )?seen(?: it| that)?"
-                        r"|yes seen|i have seen (?:it|that|the alarm)|i acknowledge(?: (?:it|that|the alarm))?"),
+    (
+        Topic.ACKNOWLEDGE,
+        (
+            r"(?:i )?acknowledged?(?: (?:it|that|(?:the|this) alarm|all|(?:the )?alarms))?"
+            r"|(?:yes |okay )?(?:i have )?seen(?: (?:it|that|the alarm))?"
+        ),
+    ),
     (Topic.STOP, r"stop the (?:line|belt|station)(?: now)?|(?:halt|hold) the (?:line|belt)"),
     (Topic.RESUME, r"(?:re)?start the (?:line|belt|station)(?: again)?|let the (?:line|belt) run(?: again)?|resume(?: the line)?|run the line"),
 )  # fmt: skip
@@ -261,7 +278,7 @@ class _Reading:
     def _spans(self) -> list[tuple[str, int]]:
         found: list[tuple[str, int]] = []
         for match in re.finditer(rf"\b{_LAST_HOUR}\b", self._rest):
-            found.append((MINUTES, 30 if match[1] == "half hour" else 60))
+            found += [(MINUTES, 30 if match[1] == "half hour" else 60)]
         for match in re.finditer(rf"\b{_LAST_MINUTES}\b", self._rest):
             number = _number(match[1])
             self._unclear |= not number
@@ -338,10 +355,13 @@ class _Reading:
 
     def _of_many(self, span: str, minutes: int) -> StationQuestion | None:
         outcomes = set(self.outcomes)
+        for each in (ALL, INSPECTED):  # "of the parts that came, how many failed"
+            outcomes -= {each} if len(outcomes) > 1 else set()
         if self.causes:
             return StationQuestion(Topic.COUNT, FAIL, self.causes, span, minutes) if outcomes <= {FAIL} and not self.why else None
         if len(outcomes) > 1:
-            return StationQuestion(Topic.OVERVIEW, "", (), span, minutes) if not self.why else None
+            listed = "and" in self._rest.split() and not self.why
+            return StationQuestion(Topic.OVERVIEW, "", (), span, minutes) if listed else None
         if not outcomes:
             return StationQuestion(Topic.COUNT, ALL, (), span, minutes) if self.count and self.parts and not self.why else None
         (outcome,) = outcomes
