@@ -55,7 +55,10 @@ def two_days(folder: Path, seed: int = 7, parts: int = 1_500) -> list[Made]:
     made = []
     for number, age_ns in enumerate(ages, 1):
         outcome = chance.choices(["PASS", "FAIL", "NOT_INSPECTED"], [84, 13, 3])[0]
-        causes = {"FAIL": tuple(chance.sample(LABELS[:5], chance.choice([1, 1, 1, 2]))), "NOT_INSPECTED": ("late",)}.get(outcome, ())
+        causes = {
+            "FAIL": tuple(chance.sample(LABELS[:5], chance.choice([1, 1, 1, 2]))),
+            "NOT_INSPECTED": ("late",),
+        }.get(outcome, ())
         image = f"{number:064x}.jpg" if outcome == "FAIL" else ""
         made.append(Made(number, NOW - age_ns, outcome, causes, image))
     store = Store(folder, utc_ns=NOW)
@@ -113,7 +116,13 @@ class Operator:
         self.turns: list[tuple[str, str]] = []
         self._lane = Lane("asked")
         self.desk = Desk(
-            self.machine.line(folder), LABELS, CALENDAR, self.announcer, self.records.append, self._lane, utc_ns=lambda: NOW
+            self.machine.line(folder),
+            LABELS,
+            CALENDAR,
+            self.announcer,
+            self.records.append,
+            self._lane,
+            utc_ns=lambda: NOW,
         )
         lane = Lane("llm")
         model = fake.FakeLlm(fake.Options(kind="llm", texts=replies or ("I am sorry, I do not know that.",)), lane)

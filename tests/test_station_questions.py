@@ -8,10 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from shift_world import LABELS, NOW, Made, Operator, causes_of, two_days
+from ledger_world import evidence
+from shift_world import CALENDAR, LABELS, NOW, Made, Operator, causes_of, two_days
 
+from edgeapp.apps.station_answers import answer
+from edgeapp.core.events import Outcome
 from edgeapp.station import queries
-from edgeapp.station.store import open_reading
+from edgeapp.station.evidence import Entry, says
+from edgeapp.station.store import Store, open_reading
 from edgeapp.voice.station_grammar import station_grammar
 from edgeapp.voice.station_questions import StationQuestion, Topic, station_question
 
@@ -53,7 +57,9 @@ def truth(wanted: str, made: list[Made]) -> list[str]:
     if kind in {"last", "show"}:
         named = rest[0]
         last = max(
-            (each for each in made if named == "any" or named in {each.outcome, *each.causes}), key=lambda each: each.number, default=None
+            (each for each in made if named == "any" or named in {each.outcome, *each.causes}),
+            key=lambda each: each.number,
+            default=None,
         )
         if last is None:
             return []
@@ -101,7 +107,9 @@ async def test_of_two_hundred_questions_in_other_words_no_number_that_is_spoken_
             wrong.append(f"{words}: {said} (it is {wanted})")
         elif not spoken and wanted != "none" and truth(wanted, made):
             silent.append(words)
-    print(f"{len(HELD_OUT)} questions, {len(wrong)} wrong, {len(silent)} of those that can be known not answered: {silent}")
+    print(
+        f"{len(HELD_OUT)} questions, {len(wrong)} wrong, {len(silent)} of those that can be known not answered: {silent}"
+    )
     assert not wrong, "\n".join(wrong)
     assert len(HELD_OUT) >= 200
     assert len(silent) <= 20
@@ -120,7 +128,11 @@ def test_every_sentence_of_the_grammar_is_a_question_that_is_understood() -> Non
         (("how many rejects this hour", "why"), "and today", StationQuestion(Topic.CAUSES, "FAIL", span="today")),
         (("how many rejects this hour",), "and dents", StationQuestion(Topic.COUNT, "FAIL", ("dent",), "hour")),
         (("what is the yield today",), "what about yesterday", StationQuestion(Topic.YIELD, span="yesterday")),
-        (("how many parts were not inspected today",), "and why", StationQuestion(Topic.CAUSES, "NOT_INSPECTED", span="today")),
+        (
+            ("how many parts were not inspected today",),
+            "and why",
+            StationQuestion(Topic.CAUSES, "NOT_INSPECTED", span="today"),
+        ),
         (("show the last scratch",), "why", StationQuestion(Topic.LAST, "FAIL", ("scratch",))),
         (("stop the line",), "why", None),
         ((), "and today", None),
@@ -166,4 +178,27 @@ def test_the_newest_verdict_of_a_kind_is_found_by_the_counts(shift: tuple[Path, 
     assert found["frame_number"] == max(each.number for each in made if "burr" in each.causes)
     assert queries.newest(database, cause="crack") is None
     assert queries.newest(database, "SCRAPPED") is None
+    database.close()
+
+
+def test_the_longest_answer_is_not_cut(tmp_path: Path) -> None:
+    """What a tool may say is bounded, and a cut could fall between the digits' words."""
+    labels = tuple(f"{chr(97 + n)}" * 18 + "_missing_bolt_of_cover" for n in range(4))
+    store = Store(tmp_path, utc_ns=NOW)
+    old = NOW - 40 * 86_400 * 1_000_000_000
+    rows = [evidence(100_000 + n, Outcome.FAIL, labels) for n in range(120)]
+    rows += [evidence(200_000, Outcome.NOT_INSPECTED, ("late",))]
+    image = {"image": "", "image_bytes": 0, "image_lost": ""}
+    store.append([Entry("verdict", old + n, n, says(each) | image) for n, each in enumerate(rows)])
+    store.close()
+    database = open_reading(tmp_path)
+    for words in (
+        "how many rejects ever and why",
+        "when was the last uninspected part",
+        "what was the last reject",
+        "most common defect ever",
+    ):
+        asked = station_question(words, labels)
+        assert asked is not None
+        assert len(answer(database, asked, CALENDAR, NOW).text) < 160
     database.close()

@@ -47,7 +47,9 @@ async def test_the_last_scratch_is_shown_once_the_question_is_over(shift: tuple[
     said = await operator.says("show the last scratch")
     assert said == f"Here is the last scratch: number {last.number}, at 16 29."
     picture = str(folder / "images" / last.image[:2] / last.image)
-    assert operator.records == [ScreenRecord(operator.records[0].at_ns, "the last scratch", last.number, picture, "FAIL, as told")]  # type: ignore[union-attr]
+    assert operator.records == [
+        ScreenRecord(operator.records[0].at_ns, "the last scratch", last.number, picture, "FAIL, as told")
+    ]  # type: ignore[union-attr]
     assert await operator.says("show the last crack") == "There is no crack in the ledger."
     assert len(operator.records) == 1
 
@@ -172,7 +174,12 @@ async def _check(folder: Path) -> None:
 def test_the_severest_alarm_comes_first_and_of_equal_ones_the_newest() -> None:
     alarms = Alarms(60 * S)
     for at, (where, what) in enumerate(
-        [("outputs.mqtt", "broker gone"), ("outputs.reject", "part 7 was not rejected"), ("vision", "dark"), ("vision", "frozen")]
+        [
+            ("outputs.mqtt", "broker gone"),
+            ("outputs.reject", "part 7 was not rejected"),
+            ("vision", "dark"),
+            ("vision", "frozen"),
+        ]
     ):
         assert alarms.came(alarm(what, where, at))
     assert [each.alarm.what for each in alarms.waiting] == ["part 7 was not rejected", "frozen", "dark", "broker gone"]

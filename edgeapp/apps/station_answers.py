@@ -32,7 +32,9 @@ from edgeapp.voice.station_questions import (
 )
 
 _SAID_CAUSES: Final = 3  # more in one breath is not remembered
-_WHY_CHARS: Final = 80
+_CAUSE_CHARS: Final = 18
+_WHY_CHARS: Final = 50
+"""With these an answer is shorter than what a tool may say (160 characters), and is never cut in a number."""
 
 _DONE: Final = {
     FAIL: ("failed", "failed"),
@@ -87,15 +89,19 @@ def _counted(counts: Counts, outcome: str, time: str, reasons: str = "") -> str:
         ALL: counts.parts,
     }[outcome]
     one, many = _DONE[outcome]
-    said = f"No part {one} {time}" if not number else f"{number} {'part' if number == 1 else 'parts'} {one if number == 1 else many} {time}"
+    said = (
+        f"No part {one} {time}"
+        if not number
+        else f"{number} {'part' if number == 1 else 'parts'} {one if number == 1 else many} {time}"
+    )
     return f"{said}{reasons if number else ''}."
 
 
 def _reasons(database: sqlite3.Connection, window: Window, outcome: str) -> str:
-    """": 7 with scratch, 3 with dent"; what was not inspected has a reason, not a defect."""
+    """As in ": 7 with scratch, 3 with dent"; what was not inspected has a reason, not a defect."""
     found = list(queries.causes(database, window, outcome).items())
     joined = "with" if outcome == FAIL else "for"
-    said = ", ".join(f"{parts} {joined} {spoken(cause)[:30]}" for cause, parts in found[:_SAID_CAUSES])
+    said = ", ".join(f"{parts} {joined} {_short(cause)}" for cause, parts in found[:_SAID_CAUSES])
     return (f": {said}" if said else "") + (", and others" if len(found) > _SAID_CAUSES else "")
 
 
@@ -104,7 +110,11 @@ def _with(found: Mapping[str, int], causes: tuple[str, ...], time: str) -> str:
     each = [(found.get(cause, 0), spoken(cause)) for cause in causes]
     if len(each) == 1:
         number, cause = each[0]
-        return (f"No part failed with {cause}" if not number else f"{number} {'part' if number == 1 else 'parts'} failed with {cause}") + f" {time}."
+        return (
+            f"No part failed with {cause}"
+            if not number
+            else f"{number} {'part' if number == 1 else 'parts'} failed with {cause}"
+        ) + f" {time}."
     *said, last = [f"{number or 'no'} with {cause}" for number, cause in each]
     said_all = f"{', '.join(said)} and {last} {time}."
     return said_all[0].upper() + said_all[1:]
@@ -127,7 +137,7 @@ def _common(counts: Counts, found: Mapping[str, int], time: str) -> str:
     if not found:
         return f"No part failed {time}."
     most = max(found.values())
-    first = [spoken(cause) for cause, parts in found.items() if parts == most]
+    first = [_short(cause) for cause, parts in found.items() if parts == most]
     of = f"of {counts.failed} {'reject' if counts.failed == 1 else 'rejects'}"
     if len(first) == 1:
         return f"The most common defect {time} is {first[0]}: {most} {of}."
@@ -136,7 +146,7 @@ def _common(counts: Counts, found: Mapping[str, int], time: str) -> str:
 
 def _last(database: sqlite3.Connection, asked: StationQuestion, calendar: Calendar, utc_ns: int) -> Answer:
     cause = asked.causes[0] if asked.causes else ""
-    kind = spoken(cause) if cause else _KIND[asked.outcome]
+    kind = _short(cause) if cause else _KIND[asked.outcome]
     row = queries.newest(database, asked.outcome, cause)
     if row is None:
         return Answer(f"There is no {kind} in the ledger.")
@@ -149,7 +159,7 @@ def _last(database: sqlite3.Connection, asked: StationQuestion, calendar: Calend
 
 
 def _because(row: Mapping[str, Any]) -> str:
-    causes = [spoken(cause) for cause in json.loads(row["causes"] or "[]")][:_SAID_CAUSES]
+    causes = [_short(cause) for cause in json.loads(row["causes"] or "[]")][:_SAID_CAUSES]
     if row["outcome"] == FAIL and causes:
         return f", with {' and '.join(causes)}"
     return f": {row['why'][:_WHY_CHARS]}" if row["outcome"] == NOT_INSPECTED and row["why"] else ""
@@ -168,8 +178,18 @@ def _time(asked: StationQuestion, window: Window, calendar: Calendar) -> str:
     if asked.span == SHIFT:
         began = calendar.clock(window.from_ns)
         return f"this shift, since {clock_text(began.hour * 60 + began.minute)}"
-    said = {HOUR: "this hour", LAST_SHIFT: "in the last shift", TODAY: "today", YESTERDAY: "yesterday", EVER: "in the whole ledger"}
+    said = {
+        HOUR: "this hour",
+        LAST_SHIFT: "in the last shift",
+        TODAY: "today",
+        YESTERDAY: "yesterday",
+        EVER: "in the whole ledger",
+    }
     return said[asked.span]
+
+
+def _short(cause: str) -> str:
+    return spoken(cause)[:_CAUSE_CHARS].rstrip()
 
 
 def _were(number: int) -> str:
@@ -180,5 +200,3 @@ def title(asked: StationQuestion) -> str:
     """What a screen shows over the picture."""
     cause = asked.causes[0] if asked.causes else ""
     return f"the last {spoken(cause) if cause else _KIND[asked.outcome]}"
-
-

@@ -104,7 +104,11 @@ class Desk:
                 BoundTool("count_parts", by("how many {parts} {time}"), counted, timeout_ns=_ASK_NS, says="{result}"),
                 BoundTool("yield", by("what is the yield {time}"), figure, timeout_ns=_ASK_NS, says="{result}"),
                 BoundTool(
-                    "common_defect", by("what is the most common defect {time}"), figure, timeout_ns=_ASK_NS, says="{result}"
+                    "common_defect",
+                    by("what is the most common defect {time}"),
+                    figure,
+                    timeout_ns=_ASK_NS,
+                    says="{result}",
                 ),
                 BoundTool("last_part", by("what was the last verdict"), timeout_ns=_ASK_NS, says="{result}"),
                 BoundTool("golden_check", golden, says="{result}"),
@@ -152,7 +156,11 @@ class Desk:
             return f"The line is stopped: {stopped}."
         if not self._line.alarm_is_open():
             return "The line is running, and no alarm is open."
-        return f"The line is running, with an open alarm. {last.what}" if last else "The line is running, with an open alarm."
+        return (
+            f"The line is running, with an open alarm. {last.what}"
+            if last
+            else "The line is running, with an open alarm."
+        )
 
     # Commands
 
@@ -173,7 +181,11 @@ class Desk:
             return f"Acknowledged. {self._announcer.last.what}" if self._announcer.last else "Acknowledged."
 
         if stopped and not self._announcer.alarms.waiting:
-            return _call("acknowledge", acknowledge, confirm=f"The line is stopped: {stopped}. Shall I acknowledge, and let it run?")
+            return _call(
+                "acknowledge",
+                acknowledge,
+                confirm=f"The line is stopped: {stopped}. Shall I acknowledge, and let it run?",
+            )
         return _call("acknowledge", acknowledge, timeout_ns=_DO_NS, acts=True)
 
     def _command(self, asked: StationQuestion) -> Call | str:
@@ -187,12 +199,20 @@ class Desk:
                 await self._note("stop")
                 return "The line is stopped."
 
-            return f"The line is stopped already: {stopped}." if stopped else _call("stop", stop, confirm="Shall I stop the line?")
+            return (
+                f"The line is stopped already: {stopped}."
+                if stopped
+                else _call("stop", stop, confirm="Shall I stop the line?")
+            )
 
         async def stop_after() -> str:
             await self._note("stop after", parts=parts)
             line.stop_after(parts)
-            return f"The line stops on {_rejects(parts)} from now on." if parts else "The line does not stop on rejects in a row any more."
+            return (
+                f"The line stops on {_rejects(parts)} from now on."
+                if parts
+                else "The line does not stop on rejects in a row any more."
+            )
 
         asks = f"stop the line on {_rejects(parts)}" if parts else "no longer stop the line on rejects in a row"
         return _call("stop_after", stop_after, confirm=f"Shall I {asks}?")
@@ -211,7 +231,13 @@ def _call(
 ) -> Call:
     """A call that needs no arguments; with `confirm` the person is asked that first."""
     bound = BoundTool(
-        name, run, side_effect=bool(confirm), acts=acts, timeout_ns=timeout_ns, says="{result}", confirm=_literal(confirm)
+        name,
+        run,
+        side_effect=bool(confirm),
+        acts=acts,
+        timeout_ns=timeout_ns,
+        says="{result}",
+        confirm=_literal(confirm),
     )
     return Call(Tool(name, name), bound, {})
 

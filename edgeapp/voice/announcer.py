@@ -18,7 +18,7 @@ from edgeapp.voice.clauses import speakable
 
 _WAITING_MAX: Final = 8  # more than a person can act on: what is older and milder than all of these is not said
 _HEARD_MAX: Final = 64  # kinds of alarms whose last time is remembered
-_CHARS_MAX: Final = 200  # some ten seconds
+_CHARS_MAX: Final = 120  # some seven seconds; with a few words before it still what a tool may say
 _TRIES_MAX: Final = 5  # a voice that fails so often has nothing to say it with
 _AGAIN_NS: Final = 1_000 * MS  # between two tries
 _LOOK_NS: Final = 100 * MS  # how often it is asked whether somebody speaks, while an alarm waits
@@ -192,5 +192,6 @@ def _rank(alarm: AlarmRecord) -> int:
     if alarm.what == BACK:
         return len(RANKS) + 1
     return next(
-        (rank for rank, room in enumerate(RANKS) if alarm.where == room or alarm.where.startswith(f"{room}.")), len(RANKS)
+        (rank for rank, room in enumerate(RANKS) if alarm.where == room or alarm.where.startswith(f"{room}.")),
+        len(RANKS),
     )

@@ -41,7 +41,15 @@ class Topic(StrEnum):
 
 FAIL, PASS, NOT_INSPECTED, INSPECTED, ALL = "FAIL", "PASS", "NOT_INSPECTED", "INSPECTED", "ALL"
 
-HOUR, SHIFT, LAST_SHIFT, TODAY, YESTERDAY, EVER, MINUTES = "hour", "shift", "last shift", "today", "yesterday", "ever", "minutes"
+HOUR, SHIFT, LAST_SHIFT, TODAY, YESTERDAY, EVER, MINUTES = (
+    "hour",
+    "shift",
+    "last shift",
+    "today",
+    "yesterday",
+    "ever",
+    "minutes",
+)
 """Stretches of time: since the full hour, the shift's beginning, midnight; and the last so many minutes."""
 
 
@@ -127,15 +135,17 @@ _WHY: Final = (
     r"\bwhy\b|for what(?: reasons?)?|what for|(?:what (?:is|was|were|are) )?the (?:reasons?|causes?)(?: (?:of|for|behind) (?:it|that|them))?"
     r"|what (?:is|was) wrong(?: with (?:it|them|that))?"
 )
-_COUNT: Final = (
-    r"how many|(?:what (?:is|was) )?(?:the )?(?:number|count|total) of|count|(?:(?:are|were|have) there (?:been )?|did |have |had )?any"
-)
+_COUNT: Final = r"how many|(?:what (?:is|was) )?(?:the )?(?:number|count|total) of|count|(?:(?:are|were|have) there (?:been )?|did |have |had )?any"
 _SHOW: Final = (
     r"show(?: me| us)?(?: (?:the|a) (?:picture|image|photo) of)?|display(?: the (?:picture|image|photo) of)?|bring up|put up|pull up"
     r"|let (?:me|us) see|(?:can|could|may) i see|(?:the |a )?(?:picture|image|photo) of|i (?:want|would like) to see"
 )
-_WHEN: Final = r"when (?:was|did|were)|at what time (?:was|did)|what time (?:was|did)|how long ago (?:was|did)|how long since"
-_VERDICT: Final = rf"{_LAST} (?:verdict|result|judgement|inspection)(?: of the station)?|verdict (?:on|of|for) the {_LAST} {_PART}"
+_WHEN: Final = (
+    r"when (?:was|did|were)|at what time (?:was|did)|what time (?:was|did)|how long ago (?:was|did)|how long since"
+)
+_VERDICT: Final = (
+    rf"{_LAST} (?:verdict|result|judgement|inspection)(?: of the station)?|verdict (?:on|of|for) the {_LAST} {_PART}"
+)
 _GOLDEN: Final = r"golden (?:check|parts?|samples?|test|set|run)"
 _STATUS: Final = (
     r"(?:(?:are|were) there |do we have |is there )?(?:any |an? |the last |the latest |open |the )*(?:alarms?|warnings?)"
@@ -181,9 +191,7 @@ _COMMANDS: Final = (
 _STOP_AFTER: Final = re.compile(
     r"stop (?:the (?:line|belt|station) )?(?:on|after|at) (\d{1,2}|[a-z]+)(?: (?:rejects?|fails|failures|bad parts|failed parts|defects))? in a row"
 )
-_NEVER_STOP: Final = re.compile(
-    r"(?:do not|don't|never) stop (?:the line )?(?:on|for|after) rejects(?: in a row)?"
-)
+_NEVER_STOP: Final = re.compile(r"(?:do not|don't|never) stop (?:the line )?(?:on|for|after) rejects(?: in a row)?")
 
 
 def station_question(text: str, labels: Sequence[str], before: Sequence[str] = ()) -> StationQuestion | None:
@@ -258,8 +266,14 @@ class _Reading:
         self._unclear |= len(spans) > 1
         self.when = bool(self._take(_WHEN))
         self.show = bool(self._take(_SHOW))
-        last_of = self._take(rf"(?:the |our )?{_LAST} (?:(?:{kinds})(?: (?:part|piece))?|{never}|{bad}|good (?:part|piece|one)|{behind})")
-        self.last = bool(last_of) or bool(self._take(_VERDICT)) or bool(self._take(rf"(?:the |our )?{_LAST} {_PART}(?:'s)?(?: verdict)?"))
+        last_of = self._take(
+            rf"(?:the |our )?{_LAST} (?:(?:{kinds})(?: (?:part|piece))?|{never}|{bad}|good (?:part|piece|one)|{behind})"
+        )
+        self.last = (
+            bool(last_of)
+            or bool(self._take(_VERDICT))
+            or bool(self._take(rf"(?:the |our )?{_LAST} {_PART}(?:'s)?(?: verdict)?"))
+        )
         self.last_of = self._of(last_of[0], labels) if last_of else ("", ())
         self.why = bool(self._take(_WHY))
         self.count = bool(self._take(_COUNT))
@@ -337,10 +351,17 @@ class _Reading:
     def _follows(
         self, before: StationQuestion | None, span: str, minutes: int, *, goes_on: bool
     ) -> StationQuestion | None:
-        """"Why", "and today", "and dents": the rest of it was said before."""
+        """Of "why", "and today" and "and dents" the rest was said before."""
         if before is None or self.outcomes or self.count or self.parts:
             return None
-        counted = before.topic in {Topic.COUNT, Topic.CAUSES, Topic.OVERVIEW, Topic.YIELD, Topic.REJECT_RATE, Topic.COMMON}
+        counted = before.topic in {
+            Topic.COUNT,
+            Topic.CAUSES,
+            Topic.OVERVIEW,
+            Topic.YIELD,
+            Topic.REJECT_RATE,
+            Topic.COMMON,
+        }
         if self.why and not self.causes:
             if before.topic in {Topic.LAST, Topic.SHOW}:
                 return replace(before, topic=Topic.LAST)
@@ -358,12 +379,20 @@ class _Reading:
         for each in (ALL, INSPECTED):  # "of the parts that came, how many failed"
             outcomes -= {each} if len(outcomes) > 1 else set()
         if self.causes:
-            return StationQuestion(Topic.COUNT, FAIL, self.causes, span, minutes) if outcomes <= {FAIL} and not self.why else None
+            return (
+                StationQuestion(Topic.COUNT, FAIL, self.causes, span, minutes)
+                if outcomes <= {FAIL} and not self.why
+                else None
+            )
         if len(outcomes) > 1:
             listed = "and" in self._rest.split() and not self.why
             return StationQuestion(Topic.OVERVIEW, "", (), span, minutes) if listed else None
         if not outcomes:
-            return StationQuestion(Topic.COUNT, ALL, (), span, minutes) if self.count and self.parts and not self.why else None
+            return (
+                StationQuestion(Topic.COUNT, ALL, (), span, minutes)
+                if self.count and self.parts and not self.why
+                else None
+            )
         (outcome,) = outcomes
         if self.why and outcome not in {FAIL, NOT_INSPECTED}:
             return None
@@ -376,4 +405,7 @@ def _forms(label: str) -> tuple[str, ...]:
     said = spoken(label)
     turned = " ".join(reversed(said.split()))
     forms = [plural(label), said, f"{said}ed"]
-    return tuple(re.escape(form) for form in (*forms, *((turned, f"{turned.split()[0]}s {turned.split()[-1]}") if " " in said else ())))
+    return tuple(
+        re.escape(form)
+        for form in (*forms, *((turned, f"{turned.split()[0]}s {turned.split()[-1]}") if " " in said else ()))
+    )

@@ -182,7 +182,9 @@ class Turns:
                     await turn.say(text)
                 else:
                     for clause in clauses_of(text):
-                        parts = await self._tts(Clause(clause), due_ns=now_ns() + self._budget.total_ns, of="announcement")
+                        parts = await self._tts(
+                            Clause(clause), due_ns=now_ns() + self._budget.total_ns, of="announcement"
+                        )
                         async with aclosing(parts):
                             await turn.voice(clause, parts)
                 await turn.speaker.drained()

@@ -64,7 +64,8 @@ def an_hour(folder: Path) -> None:
                 "verdict",
                 now,
                 number,
-                says(evidence(number, Outcome.FAIL if each else Outcome.PASS, each)) | {"image": "", "image_bytes": 0, "image_lost": ""},
+                says(evidence(number, Outcome.FAIL if each else Outcome.PASS, each))
+                | {"image": "", "image_bytes": 0, "image_lost": ""},
             )
             for number, each in enumerate(causes, 1)
         ]
@@ -96,7 +97,8 @@ class Station:
 
     @property
     def _turns(self) -> list[TurnRecord]:
-        return [each for each in self.records if isinstance(each, TurnRecord)]
+        """Those that count: a turn that was taken up again after a pause is the one after it."""
+        return [each for each in self.records if isinstance(each, TurnRecord) and each.outcome != "rolled back"]
 
     async def _until(self, there: object) -> None:
         async with asyncio.timeout(30):
@@ -107,10 +109,10 @@ class Station:
 async def test_rejects_are_counted_and_shown_and_the_rule_is_changed_by_voice(tmp_path: Path) -> None:
     an_hour(tmp_path)
     station = Station(tmp_path)
-    wanted = ["how many rejects today and why", "show the last scratch", "stop on three in a row", "yes"]
+    wanted = ["how many rejects today", "show the last scratch", "stop on three in a row", "yes"]
     turns = await station.hear(*[await espeak(each, "en-us") for each in wanted])
     assert [each.heard for each in turns] == wanted
-    assert turns[0].said.endswith("4 parts failed today: 3 with scratch, 1 with dent.")
+    assert turns[0].said.endswith("4 parts failed today.")
     assert "No picture was kept of the last scratch: number 9," in turns[1].said
     assert turns[2].said.endswith("Shall I stop the line on 3 rejects in a row?")
     assert turns[3].said.endswith("The line stops on 3 rejects in a row from now on.")
@@ -123,7 +125,7 @@ async def test_an_alarm_is_said_and_acknowledged_by_voice(tmp_path: Path) -> Non
     station = Station(tmp_path)
     station.machine.alarm = True
     alarm = AlarmRecord("vision.camera", now_ns(), "the camera is lost, look at its cable")
-    (turn,) = await station.hear(await espeak("acknowledge", "en-us"), alarm=alarm)
+    (turn,) = await station.hear(await espeak("yes, seen", "en-us"), alarm=alarm)
     assert turn.said == "Acknowledged. The camera is lost, look at its cable."
     assert not station.machine.alarm
 
@@ -132,6 +134,12 @@ async def test_an_alarm_is_said_and_acknowledged_by_voice(tmp_path: Path) -> Non
 @pytest.mark.parametrize("voice", ["slt", "rms"])
 async def test_other_voices_are_understood_too(tmp_path: Path, voice: str) -> None:
     an_hour(tmp_path)
-    wanted = ["how many rejects today", "what was the last verdict", "which defect is most common", "is the golden check due"]
+    wanted = [
+        "how many rejects today and why",
+        "what was the last verdict",
+        "which defect is most common",
+        "acknowledge",
+    ]
     turns = await Station(tmp_path).hear(*[flite(each, voice, tmp_path) for each in wanted])
     assert [each.heard for each in turns] == wanted
+    assert turns[0].said.endswith("4 parts failed today: 3 with scratch, 1 with dent.")
