@@ -91,7 +91,7 @@ class Station:
                     await self._until(lambda: voice.announcer.said_ns > 0)
                 for number, sound in enumerate(sounds, 1):
                     await self.audio.say(np.concatenate([sound, np.zeros(SAMPLE_RATE_HZ, np.int16)]), len(sound))
-                    await self._until(lambda number=number: len(self._turns) >= number)  # type: ignore[misc]
+                    await self._until(lambda number=number: len(self._turns) >= number)
                 self.audio.hang_up()
         return self._turns
 
