@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +20,11 @@ from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Speech, Transcri
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.observe.throttle import Throttle
-from edgeapp.voice.answering import Answering, AnswerRule
+from edgeapp.voice.answering import Answering, AnswerRule, Own
 from edgeapp.voice.content import Content, load_content
 from edgeapp.voice.conversation import Conversation, VoiceActivity
 from edgeapp.voice.endpoint import EndpointRule, preset
-from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.grammar import grammar_of, kiosk_grammar
 from edgeapp.voice.intents import intent_of
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker
@@ -53,6 +53,8 @@ class Voice:
 
     answer_rule: AnswerRule
     turn_model: Any = None
+    sentences: Sequence[str] = ()
+    """What may be said to it beside what the content gives."""
 
     @property
     def hear(self) -> Any:
@@ -136,17 +138,26 @@ async def open_voice(
     parts: Parts,
     live: Callable[[Content], Content] = lambda content: content,
     toolbox: Toolbox | None = None,
+    *,
+    own: Own = lambda _question, _turns: None,
+    sentences: Sequence[str] = (),
+    bundled: Path = BUNDLED_CONTENT,
 ) -> Voice:
-    """The stages of one voice and what it says. `live` brings the content up to date before each reply."""
+    """The stages of one voice and what it says. `live` brings the content up to date before each reply.
+
+    `own` is what the application answers by itself, `sentences` what may be said to it beside what the content is asked about, and
+    `bundled` the content if the configuration names none.
+    """
     voice, shares = config.voice, config.voice.shares
     budget = Budget(
         round(voice.budget_ms * MS),
         {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
     )
-    content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
+    content = load_content(Path(voice.content) if voice.content else bundled)
     tools = toolbox or kiosk_tools()
     tools.check(content)
-    stt = await open_stt(config, parts, content, voice.wake.keyphrase if "keyphrase" in voice.wake.ways else "")
+    called = voice.wake.keyphrase if "keyphrase" in voice.wake.ways else ""
+    stt = await open_stt(config, parts, content, called, sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     endpoint = voice.endpoint
     rule = AnswerRule(
@@ -156,7 +167,7 @@ async def open_voice(
         history_tokens=voice.history_tokens,
         facts_most=voice.facts_per_question,
     )
-    answering = Answering(llm, lambda: live(content), toolbox=tools, rule=rule)
+    answering = Answering(llm, lambda: live(content), toolbox=tools, own=own, rule=rule)
     await answering.prefill(())
     return Voice(
         vad=await parts.engine(voice.vad, "voice.vad"),
@@ -176,17 +187,19 @@ async def open_voice(
         content=lambda: live(content),
         answer_rule=rule,
         turn_model=await parts.engine(voice.turn, "voice.turn") if voice.turn is not None else None,
+        sentences=sentences,
     )
 
 
 async def open_stt(
-    config: settings.Config, parts: Parts, content: Content, keyphrase: str = ""
+    config: settings.Config, parts: Parts, content: Content, keyphrase: str = "", sentences: Sequence[str] = ()
 ) -> Stage[Utterance, Transcript]:
-    """A recogniser that knows what may be asked of this content. Each microphone needs one of its own."""
+    """A recogniser that knows what may be asked of this content, and `sentences`. Each microphone needs one of its own."""
     stt = await parts.stage(config.voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
         items = [item.name for item in content.items]
         grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
+        grammar = grammar_of((*sentences, *grammar.sentences))
         await stt.local.use_grammar(grammar.sentences, keyphrase, rarer=grammar.greeted().sentences)
     return stt
 
