@@ -55,8 +55,7 @@ CLIPPED_MARGIN: Final = 0.2
 MOVED_PX: Final = 1.6
 MARK_SCORE_MIN: Final = 0.55
 STILL_SHARE: Final = 0.2
-STILL_LEVELS: Final = 0.35
-STILL_PER_NOISE: Final = 0.12
+STILL_LEVELS: Final = 0.6
 DIRT_FRAMES: Final = (12, 24)
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
@@ -104,7 +103,7 @@ class Integrity:
         if self._last is None:
             return []
         middle, _ = self._limit("still")
-        least = min(STILL_SHARE * middle, STILL_LEVELS + STILL_PER_NOISE * self._limit("noise")[0])
+        least = min(STILL_SHARE * middle, STILL_LEVELS)
         moved = min(stillness(seen.blocks, each) for each in self._blocks)
         if moved < least:
             why = f"the picture is an old one: it differs by {moved:.2f} grey levels, a new one by {middle:.2f} ({least:.2f} or more)"
