@@ -56,6 +56,54 @@ def test_a_finished_sentence_ends_after_two_silent_frames() -> None:
     assert mouth.ear.ended.why.startswith("a whole sentence")
 
 
+def test_half_a_silent_frame_is_enough_if_it_makes_the_silence_long_enough() -> None:
+    mouth = Mouth()
+    mouth.speak(12, DONE)
+    half, at_ns = tone(0)[: FRAME_SAMPLES // 2], (12 * 32 + 16) * MS
+    assert mouth.ear.feed_part(half, at_ns, DONE) is Speaking.GOES_ON  # 16 ms of silence, and no frame of it
+    assert mouth.pause(1, DONE) == [Speaking.GOES_ON]
+    assert mouth.ear.feed_part(tone(6_000)[: FRAME_SAMPLES // 2], at_ns + FRAME_NS, DONE) is Speaking.GOES_ON
+    assert mouth.ear.silent_ns == 32 * MS  # a part that ends nothing leaves no trace
+    assert isinstance(mouth.ear.feed_part(half, at_ns + FRAME_NS, DONE), Utterance)
+    assert mouth.ear.ended is not None
+    assert mouth.ear.ended.waited_ns == 48 * MS
+    assert mouth.ear.feed_part(half, at_ns + FRAME_NS, DONE) is Speaking.NOTHING
+
+
+def test_a_recogniser_that_wavers_in_the_silence_does_not_take_a_sentence_back() -> None:
+    mouth = Mouth()
+    mouth.speak(12, DONE)
+    mouth.pause(1, NOTHING)
+    assert isinstance(mouth.feed(tone(0), 0.05, NOTHING), Utterance)
+
+
+def test_speech_that_sounds_like_something_else_takes_a_sentence_back() -> None:
+    mouth = Mouth()
+    mouth.speak(12, DONE)
+    mouth.speak(3, BEGUN)
+    assert mouth.silence_until_end(BEGUN) > 20
+
+
+def test_a_word_alone_or_one_that_may_go_on_must_stand_for_longer_than_a_sentence_that_cannot() -> None:
+    mouth = Mouth()
+    mouth.speak(12, BEGUN)
+    mouth.pause(1, BEGUN)
+    assert mouth.silence_until_end(DONE) == 2
+    word = Mouth()
+    word.speak(12, NOTHING)
+    word.pause(1, NOTHING)
+    assert word.silence_until_end(Transcript("hello", complete=True)) > 4
+
+
+@pytest.mark.parametrize(("frames", "waits_long"), [(6, True), (9, False)])
+def test_a_sound_too_short_for_a_word_said_alone_may_begin_a_question(frames: int, *, waits_long: bool) -> None:
+    mouth = Mouth()
+    mouth.speak(frames, NOTHING)
+    mouth.pause(1, NOTHING)
+    mouth.ear.suppose(NOTHING)
+    assert (mouth.silence_until_end(NOTHING) > 20) == waits_long
+
+
 def test_an_unfinished_sentence_survives_700_ms() -> None:
     mouth = Mouth()
     mouth.speak(12, BEGUN)

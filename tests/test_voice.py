@@ -32,10 +32,10 @@ async def test_a_reply_is_staged_while_the_person_speaks_and_played_when_the_tur
         "llm 544 due 724 first 549",  # the words have stood for 192 ms
         "tts 564 due 744 first 569",
         "tts 584 due 1304 first 589",
-        "stt 1024 due 1080 first 1029",  # the turn is over: are they still the same words?
+        "stt 1008 due 1080 first 1013",  # the turn is over: are they still the same words?
     ]
-    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
-    assert (turn.candidate_ns, turn.staged_ns, turn.first_audible_ns) == (544 * MS, 569 * MS, 1029 * MS)
+    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1008 * MS)
+    assert (turn.candidate_ns, turn.staged_ns, turn.first_audible_ns) == (544 * MS, 569 * MS, 1013 * MS)
     assert (turn.outcome, turn.heard, turn.said) == ("answered", "where is the hammer", "it is there, on the left.")
     assert (turn.foreseen, turn.candidates, turn.wasted_ns, turn.opener) == (True, 1, 0, False)
 
@@ -44,13 +44,13 @@ async def test_a_turn_that_nobody_foresaw_to_the_millisecond() -> None:
     talk = Talk()
     (turn,) = await talk.hold(*QUESTION, *LONG_SILENCE, guesses=False)
     assert talk.story == [
-        "stt 1024 due 1080 first 1029",
-        "llm 1029 due 1140 first 1034",
-        "tts 1049 due 1160 first 1054",  # the first clause is whole when the next word has come
-        "tts 1069 due 1774 first 1074",  # asked when its words are there, due when the first runs out
+        "stt 1008 due 1080 first 1013",
+        "llm 1013 due 1140 first 1018",
+        "tts 1033 due 1160 first 1038",  # the first clause is whole when the next word has come
+        "tts 1053 due 1758 first 1058",  # asked when its words are there, due when the first runs out
     ]
-    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1024 * MS)
-    assert turn.first_audible_ns == 1054 * MS
+    assert (turn.last_voiced_ns, turn.committed_ns) == (960 * MS, 1008 * MS)
+    assert turn.first_audible_ns == 1038 * MS
     assert (turn.outcome, turn.heard) == ("answered", "where is the hammer")
     assert turn.said == "it is there, on the left."
 
@@ -58,7 +58,7 @@ async def test_a_turn_that_nobody_foresaw_to_the_millisecond() -> None:
 async def test_without_a_finished_sentence_it_waits_longer() -> None:
     stt = fake.Options(kind="stt", texts=("where is",), complete=False)
     (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, stt=stt)
-    assert turn.committed_ns == 2176 * MS  # the first frame that ends 1,200 ms after the last voiced sample
+    assert turn.committed_ns == 2160 * MS  # the first block that ends 1,200 ms after the last voiced sample
 
 
 async def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
@@ -69,11 +69,11 @@ async def test_a_pause_inside_a_sentence_does_not_end_it() -> None:
 async def test_speaking_over_the_reply_ends_it_and_history_holds_what_was_heard() -> None:
     talk = Talk()
     first, second = await talk.hold(*QUESTION, (480, False), (640, True), (6_000, False))
-    # Speech begins at 1440; its second frame, which ends at 1504, has words and cuts the reply that began at 1029.
+    # Speech begins at 1440; its second frame, which ends at 1504, has words and cuts the reply that began at 1013.
     assert (first.outcome, second.outcome) == ("interrupted", "answered")
-    assert talk.mouth.log[0] == (1029.0, 1504.0)
-    assert first.said == "it"  # 475 of 720 ms of the first clause
-    assert talk.conversation.turns.history[0] == ("where is the hammer", "it")
+    assert talk.mouth.log[0] == (1013.0, 1504.0)
+    assert first.said == "it is"  # 491 of 720 ms of the first clause
+    assert talk.conversation.turns.history[0] == ("where is the hammer", "it is")
 
 
 async def test_with_barge_in_off_speech_over_the_reply_is_not_heard() -> None:
@@ -116,7 +116,7 @@ async def test_a_voice_that_fails_leaves_a_record_and_the_next_turn_works() -> N
 
 async def test_a_voice_that_has_died_still_admits_it_in_words_rendered_at_the_start() -> None:
     (turn,) = await Talk().hold(*QUESTION, *LONG_SILENCE, tts=fake.Options(kind="tts", fail_every=1))
-    assert (turn.outcome, turn.said, turn.first_audible_ns) == ("failed", CANNOT, 1029 * MS)
+    assert (turn.outcome, turn.said, turn.first_audible_ns) == ("failed", CANNOT, 1013 * MS)
 
 
 async def test_a_recogniser_that_fails_is_admitted() -> None:

@@ -34,6 +34,7 @@ LATENCY_MS: Final = 20.0
 
 _TURN_LIMIT_S: Final = 12.0  # a turn that is not over by then is missed
 _LOOK_S: Final = 0.01
+_BLOCK: Final = 256  # samples that the virtual microphone gives at once
 
 
 async def converse(
@@ -124,6 +125,10 @@ async def _critical_ms(voice: Voice, ear: Endpointer, turn: SpokenTurn, from_ms:
             for each in ear.heard:
                 words = await hear(ear.number, each.samples)
         silent_ms = ended_ms if ear.silent_frames == 1 else silent_ms
+        if not isinstance(event, Utterance):  # the microphone gives half frames, and the endpointer looks at each
+            began_s, ended_ms = time.perf_counter(), ended_ms + _BLOCK * 1e3 / SAMPLE_RATE_HZ
+            block = sound[first + FRAME_SAMPLES : first + FRAME_SAMPLES + _BLOCK]
+            event = ear.feed_part(block, round((from_ms + ended_ms) * MS), words)
         if isinstance(event, Utterance):
             text = (await voice.stt(event, due_ns=now_ns() + 10_000 * MS, of="alone")).text
             decided_ms = ended_ms + (time.perf_counter() - began_s) * 1e3

@@ -130,6 +130,7 @@ class Conversation:
                 for frame in self._framer.feed(chunk):
                     await self._take(frame)
                     self.turns.look()
+                await self._take_part(chunk.ended_ns)
             if isinstance(unended := self._endpointer.finish(), Utterance):
                 await self._ended(unended)
             await self.turns.ended()
@@ -169,6 +170,16 @@ class Conversation:
         elif not self.busy and event is Speaking.GOES_ON and attention.listening(now_ns()):
             attention.spoke(now_ns())
             self._guess()
+        elif event is Speaking.NOISE:
+            await self.turns.guesses.drop()
+
+    async def _take_part(self, heard_ns: int) -> None:
+        """What has come of the next frame may end the turn: that is up to half a frame sooner."""
+        if self.busy and not self._manners.barge_in:
+            return
+        event = self._endpointer.feed_part(self._framer.rest, heard_ns, self._words())
+        if isinstance(event, Utterance):
+            await self._ended(event)
         elif event is Speaking.NOISE:
             await self.turns.guesses.drop()
 

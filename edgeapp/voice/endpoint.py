@@ -34,6 +34,10 @@ FRAME_NS: Final = FRAME_SAMPLES * 1_000_000_000 // SAMPLE_RATE_HZ
 _NOISE_FRAMES: Final = 2  # speech shorter than this is a click
 _PAUSE_NS: Final = 120 * MS  # a shorter silence inside a turn is the closure of a stop
 _SHORT_NS: Final = 1_200 * MS  # of speech: as long as the longest of the short answers
+_FIRST_WORD_NS: Final = (
+    256 * MS
+)  # of speech: a "how" or "is" that a question begins with is shorter than a word said alone
+_UNLIKE_FRAMES: Final = 3  # so many frames of speech that sound like something else are another sentence
 _DIGITS: Final = 4  # from so many on, a number that was asked for may be whole
 _RELEASE_NS: Final = 120 * MS  # so long after the voice a burst is still the release of a stop, and not a click
 _BREATH_WINDOWS: Final = 3  # 24 ms of hiss: after a vowel that can only be the release
@@ -59,6 +63,9 @@ class EndpointRule:
 
     stable_ns: int = 192 * MS
     """How long a finished sentence must have stood: "how" sounds like "hello" for a moment."""
+
+    stable_closed_ns: int = 64 * MS
+    """The same for one of several words that cannot go on."""
 
     rejoin_ns: int = 400 * MS
     """How long after its end a turn can be taken up again."""
@@ -117,6 +124,12 @@ class _Turn:
 
     stable_frames: int = 0
     words: str = ""
+    stood: Transcript | None = None
+    """The newest finished sentence that stood for long enough; kept while a recogniser wavers in the silence after it."""
+
+    unlike_frames: int = 0
+    """Of speech since then that were recognised as something else."""
+
     gap_windows: int = 0
     """Without voice in a row so far, by energy."""
 
@@ -254,18 +267,36 @@ class Endpointer:
         self._prosody.feed(frame.samples)
         speech = probability >= self.rule.stop_threshold
         turn.silent_frames = 0 if speech else turn.silent_frames + 1
-        turn.stable_frames = turn.stable_frames + 1 if words.text == turn.words else 1
-        turn.words = words.text
         turn.speech_frames += speech
+        self._take_words(words, speech=speech)
         self._find_last_voiced(frame, energies, speech=speech)
         if len(self._frames) * FRAME_NS >= self.rule.utterance_max_ns:
             return self._end("the longest turn that is kept", 1.0)
+        return self._end_if_long_enough(words)
+
+    def feed_part(self, part: NDArray[np.int16], heard_ns: int, words: Transcript) -> Speaking | Utterance:
+        """Look at the first samples of the next frame, which is fed as a whole later: a silence need not wait for its end.
+
+        `heard_ns` is when the last of them was captured. Returns the Utterance if they end it.
+        """
+        if not self._frames:
+            return Speaking.NOTHING
+        energies = self._loudness.energies(part)
+        if self.silent_ns == 0 or not energies.size or self._loudness.stands_out(energies).any():
+            return Speaking.GOES_ON
+        whole_ns, self._heard_ns = self._heard_ns, heard_ns
+        event = self._end_if_long_enough(words)
+        if event is Speaking.GOES_ON:
+            self._heard_ns = whole_ns
+        return event
+
+    def _end_if_long_enough(self, words: Transcript) -> Speaking | Utterance:
         if self.held or self.silent_ns < self.rule.patience.at_least_ns:
             return Speaking.GOES_ON
         wait = self._wait(words)
         # After a loud bump soft words may not count as voiced, and some final sounds are as soft as the room: so the
         # detector must agree in one frame at least, and for half of a long wait.
-        quiet = turn.silent_frames * FRAME_NS >= max(FRAME_NS, wait.wait_ns // 2 - FRAME_NS)
+        quiet = self._turn.silent_frames * FRAME_NS >= max(FRAME_NS, wait.wait_ns // 2 - FRAME_NS)
         return self._end(wait.why, wait.over) if quiet and self.silent_ns >= wait.wait_ns else Speaking.GOES_ON
 
     def finish(self) -> Speaking | Utterance:
@@ -332,6 +363,18 @@ class Endpointer:
             if first_ns - before_ns >= _PAUSE_NS:
                 self._learn(first_ns - before_ns)
 
+    def _take_words(self, words: Transcript, *, speech: bool) -> None:
+        turn = self._turn
+        turn.stable_frames = turn.stable_frames + 1 if words.text == turn.words else 1
+        turn.words = words.text
+        needed_ns = self.rule.stable_ns if words.may_go_on or " " not in words.text else self.rule.stable_closed_ns
+        if words.complete and turn.stable_frames * FRAME_NS >= needed_ns:
+            turn.stood, turn.unlike_frames = words, 0
+        elif turn.stood is not None and speech and words.text != turn.stood.text:
+            turn.unlike_frames += 1
+            if turn.unlike_frames >= _UNLIKE_FRAMES:
+                turn.stood = None
+
     def _learn(self, pause_ns: int) -> None:
         if not self.own_voice:
             self.pauses = self.pauses.learned(pause_ns)
@@ -352,8 +395,11 @@ class Endpointer:
     def _said(self, words: Transcript) -> Said:
         if self._expect is Expect.YES_NO and is_yes_or_no(words.text) and (words.complete or not words.may_go_on):
             return Said.ANSWER
+        stood = self._turn.stood
+        if stood is not None and not words.complete and self._turn.silent_frames:
+            words = stood
         if words.complete:
-            if self._turn.stable_frames * FRAME_NS < self.rule.stable_ns:
+            if stood is None or words.text != stood.text:
                 return Said.OPEN  # for now
             number = words.may_go_on and shape_of(words.text) is Shape.NUMBER
             if words.may_go_on:
@@ -361,7 +407,7 @@ class Endpointer:
             return Said.CLOSED if " " in words.text else Said.WORD
         supposed = self._turn.supposed
         if not words.text and supposed is not None:
-            short = self.speech_ns <= _SHORT_NS
+            short = _FIRST_WORD_NS <= self.speech_ns <= _SHORT_NS
             refused = Said.SOUND if short else Said.NOTHING
             return Said.SUPPOSED if supposed.complete else Said.OPEN if supposed.text else refused
         if words.text and words.may_go_on:
@@ -402,6 +448,11 @@ class Framer:
     def __init__(self) -> None:
         self._held: NDArray[np.int16] = np.zeros(0, np.int16)
         self._held_shares: NDArray[np.float32] = np.zeros(0, np.float32)  # each sample's echo share
+
+    @property
+    def rest(self) -> NDArray[np.int16]:
+        """What has come of the next frame, shape (n,) with n < 512."""
+        return self._held
 
     def feed(self, chunk: AudioChunk) -> list[AudioChunk]:
         """Cut what has come into whole frames, each with the time of its own last sample and its mean echo share."""

@@ -54,5 +54,9 @@ class Loudness:
     def voiced(self, energies: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which windows of a frame of an utterance are voiced: shape (n,)."""
         self._loudest = np.maximum(self._loudest * _DECAY, energies.max(axis=0))
+        return self.stands_out(energies)
+
+    def stands_out(self, energies: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which windows are voiced, by what is known of the frames before them: shape (n,)."""
         floor = np.maximum(np.maximum(self._noise, _LEAST) * _ABOVE_NOISE, self._loudest * _SHARE)
         return np.asarray((energies > floor).any(axis=1))
