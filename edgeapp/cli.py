@@ -189,7 +189,7 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> None:
 @bench.command("integrity")
 @click.option("--quick", is_flag=True, help="End within 50 seconds: a few lines of parts.")
 @click.option("--lines", type=click.IntRange(1, 1_000), help="Lines of parts, each with its own light; 100, or 9 if quick.")
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--seed", default=3, show_default=True, type=click.IntRange(0))
 def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
     """Twelve faults of a camera, each 100 times, and 10,000 good frames: what is caught, and what is a false alarm."""
     from edgeapp.bench.integrity import bench_integrity as measure
@@ -282,7 +282,9 @@ def calibrate(config: Path | None, stages: tuple[str, ...], runs: int, *, again:
 @cli.command("learn-camera")
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--frames", default=64, show_default=True, type=click.IntRange(24, 512), help="Good frames of the moving line.")
+@click.option(
+    "--frames", default=64, show_default=True, type=click.IntRange(24, 512), help="Good frames of the moving line."
+)
 @click.option("--camera", default="", help="The name of a further camera; the first one by default.")
 def learn_camera(config: Path, file: Path, *, frames: int, camera: str) -> None:
     """Learn how the camera of CONFIG sees good parts, and write it to FILE, for vision.integrity.reference.
@@ -290,7 +292,7 @@ def learn_camera(config: Path, file: Path, *, frames: int, camera: str) -> None:
     Run it while the line runs with good parts, once at set-up and again whenever camera or light were changed on purpose.
     """
     from edgeapp import config as settings
-    from edgeapp.apps.qc import learn
+    from edgeapp.apps.inspection import learn
 
     print(_until_stopped(learn(settings.load(config), file, frames, camera)))
 

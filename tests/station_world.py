@@ -26,15 +26,15 @@ import numpy as np
 
 from edgeapp import config as settings
 from edgeapp.apps.evidence import Placements
-from edgeapp.apps.qc import inspect
-from edgeapp.apps.rules import rule_of
+from edgeapp.apps.inspection import Sight
+from edgeapp.apps.qc import Line
+from edgeapp.apps.rules import OpenedRule, rule_of
 from edgeapp.apps.station import QcStation, open_station
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import BackendError, Box, CameraFrame, Detections, DeviceError, TimestampKind, Verdict
+from edgeapp.core.events import BackendError, Box, CameraFrame, Detections, DeviceError, TimestampKind
 from edgeapp.devices.gpio_sim import SimulatedChip
 from edgeapp.devices.plc_sim import PlcServer, plc_server
-from edgeapp.vision.inspection import Inspection
 
 EYE: Final = 4
 SOURCE: Final = "belt"
@@ -145,12 +145,12 @@ async def live(folder: Path, parts: int, seed: int, life: int, say: Any) -> None
         line = await open_station(config, wired, placements, SOURCE)
         line.on_told.append(lambda verdict: say(f"V {verdict.frame_number} {verdict.outcome}\n"))
         _say_acknowledgements(line, say)
-        rule = rule_of(settings.Rule())
-        inspection = Inspection(world.detect, rule, due_after_ns=line.inspect_within_ns, sink=lambda _: None)
+        rule = OpenedRule(rule_of(settings.Rule()))
+        sight = Sight(world.detect, world.detect, rule, "0123456789ab", lambda: None)
         tasks = [asyncio.create_task(each) for each in (world.disk(), world.stalls())]
         if port:
             tasks.append(asyncio.create_task(world.network(port)))
-        seeing = asyncio.create_task(inspect(config, line, inspection, world))
+        seeing = asyncio.create_task(Line(config, wired, sight, line, None).run(world))
         try:
             await _run_belt(line, world, parts, say)
             if seeing.done():
@@ -169,7 +169,9 @@ async def _run_belt(line: QcStation, world: World, parts: int, say: Any) -> None
     assert isinstance(chip, SimulatedChip)
     number = line.number
     while number < parts:
-        for _ in range(world.chance.choice([1] * 30 + [2, 2, 3, 4, 30])):  # the line is sometimes faster than the inspection
+        for _ in range(
+            world.chance.choice([1] * 30 + [2, 2, 3, 4, 30])
+        ):  # the line is sometimes faster than the inspection
             number += 1
             chip.set(EYE, True)
             say(f"T {number}\n")
@@ -195,7 +197,7 @@ def _say_acknowledgements(line: QcStation, say: Any) -> None:
         written.add_done_callback(acknowledged)
         return written
 
-    line.ledger.submit = heard  # type: ignore[method-assign]
+    line.ledger.submit = heard  # type: ignore[method-assign,assignment]
 
 
 def one_life(folder: Path, parts: int, seed: int, life: int, *, last: bool) -> list[str]:
@@ -228,13 +230,16 @@ def main() -> None:
     """Until the input ends."""
     for text in sys.stdin:
         wish = json.loads(text)
-        folder, parts, lives = Path(wish["folder"]), wish["parts"], []
+        folder, parts = Path(wish["folder"]), wish["parts"]
+        lives: list[list[str]] = []
         while not lives or lives[-1][-1:] != ["E"]:
             last = len(lives) >= wish["lives"]
             lives.append(one_life(folder, parts, wish["seed"], len(lives), last=last))
             if last and lives[-1][-1:] != ["E"]:
                 break
-        lives.append(one_life(folder, 0, wish["seed"], len(lives), last=True))  # what the last one left gets its verdicts
+        lives.append(
+            one_life(folder, 0, wish["seed"], len(lives), last=True)
+        )  # what the last one left gets its verdicts
         print(json.dumps(lives), flush=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeapp import config as settings
+from edgeapp.apps.eyes import learn_camera
 from edgeapp.bench.camera_faults import FAULTS, Fault
 from edgeapp.bench.camera_lines import MARKS, PERIOD_NS, good_frames
 from edgeapp.core.clock import sleep_until
@@ -237,3 +239,37 @@ def test_a_moving_mean_repeats_the_edge() -> None:
         padded = np.pad(values, [(1, 1), (0, 0)] if axis == 0 else [(0, 0), (1, 1)], mode="edge")
         parts = [np.take(padded, range(n, n + GRID), axis=axis) for n in range(3)]
         assert box_mean(values, 3, axis) == pytest.approx(sum(parts) / 3, rel=1e-4)
+
+
+async def test_a_camera_is_learned_from_its_first_good_frames(tmp_path: Path) -> None:
+    async def frames() -> AsyncIterator[CameraFrame]:
+        for frame in _drawn():
+            yield frame
+
+    path, section = tmp_path / "belt.npz", settings.Integrity(marks=MARKS)
+    said = await learn_camera(frames(), section, path, LEARNED)
+    assert said.startswith("32 frames of 320 x 320 px: ")
+    assert load(path).spreads == pytest.approx(_reference().spreads)
+    with pytest.raises(ConfigError, match="--frames is 9"):
+        await learn_camera(frames(), section, path, 9)
+
+
+#    TOML                                                                 what is said
+WRONG = [
+    (
+        "[vision.trigger]\nsource = 'timer'\n[vision.capture]\npolicy = 'tracks'",
+        "vision.trigger.source must be 'camera'",
+    ),
+    (
+        "[vision.trigger]\nsource = 'timer'\n[vision.capture]\nwindow_ms = 199",
+        "must leave something of vision.budget_ms",
+    ),
+    ("[[vision.further_cameras]]\nname = 'left'", "vision.further_cameras need a vision.trigger.source"),
+    ("[vision.capture]\noffset_ms = -20000", "give a number from -10000 to 600000"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG)
+def test_a_capture_that_does_not_add_up_is_told_in_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        settings.parse(text)

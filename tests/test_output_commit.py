@@ -151,7 +151,7 @@ async def test_a_pass_whose_row_the_disk_holds_without_answering_is_told_by_a_ro
         written: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         line.ledger.instead = lambda *_: False  # type: ignore[method-assign] # as while an fsync hangs
         submit = line.ledger.submit
-        line.ledger.submit = lambda *_: written  # type: ignore[method-assign,assignment,return-value]
+        line.ledger.submit = lambda *_: written  # type: ignore[method-assign,assignment]
         line.give(1, Outcome.PASS, 20)
         await _until(lambda: line.told)
         line.ledger.submit = submit  # type: ignore[method-assign]

@@ -63,7 +63,8 @@ def test_wherever_it_is_killed_what_has_no_row_is_among_the_unsettled(
     tmp_path_factory: object, settles: list[int], cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("numbers")  # type: ignore[attr-defined]
-    numbers, waiting, rows, came = _open(folder), [], 0, 0
+    numbers, rows, came = _open(folder), 0, 0
+    waiting: list[int] = []
     settled: dict[int, int] = {}
     for step in settles[:cut]:
         if step < 4 or not waiting:

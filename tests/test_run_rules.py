@@ -21,7 +21,7 @@ P, F, N = Outcome.PASS, Outcome.FAIL, Outcome.NOT_INSPECTED
         ([F, F, P, F, F, P], False),
     ],
 )
-def test_three_rejects_in_a_row_stop_the_station_and_nothing_else_does(outcomes: list[Outcome], stopped: bool) -> None:  # noqa: FBT001
+def test_three_rejects_in_a_row_stop_the_station_and_nothing_else_does(outcomes: list[Outcome], stopped: bool) -> None:
     rules = RunRules(stop_after=3)
     alarms = [alarm for each in outcomes for alarm in rules.verdict(each)]
     assert bool(rules.stopped) is stopped
@@ -37,10 +37,7 @@ def test_it_alarms_once_until_somebody_acknowledges_and_counts_anew_then() -> No
 
 
 def _points(rules: RunRules, size: int, rejects: list[int]) -> list[list[str]]:
-    return [
-        [alarm for part in range(size) for alarm in rules.verdict(F if part < bad else P)]
-        for bad in rejects
-    ]
+    return [[alarm for part in range(size) for alarm in rules.verdict(F if part < bad else P)] for bad in rejects]
 
 
 def test_a_known_centre_alarms_at_the_point_that_completes_a_rule_and_only_there() -> None:

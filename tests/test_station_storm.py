@@ -46,7 +46,12 @@ def storm(folder: Path, parts: int, lives: int, seed: int) -> Told:
     wish = json.dumps({"folder": str(folder), "parts": parts, "lives": lives, "seed": seed})
     path = {"PYTHONPATH": str(WORLD.parent.parent)}
     run = subprocess.run(
-        [sys.executable, str(WORLD)], input=wish, capture_output=True, text=True, check=False, env={**os.environ, **path}
+        [sys.executable, str(WORLD)],
+        input=wish,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **path},
     )
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout)

@@ -7,13 +7,13 @@ from collections import Counter
 from contextlib import AsyncExitStack
 
 from edgeapp import config as settings
+from edgeapp.apps.evidence import Placements
 from edgeapp.apps.kiosk import converse, open_sound, open_voice
-from edgeapp.apps.qc import open_camera, open_inspection, say, warn
+from edgeapp.apps.qc import open_line, say
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import Outcome, Verdict
 from edgeapp.core.record import AnyRecord
-from edgeapp.vision.inspection import watch
 from edgeapp.voice.content import Content, QcCounts, with_counts
 from edgeapp.web.courtesy import Courtesy
 
@@ -37,11 +37,13 @@ async def device(config: settings.Config) -> None:
         return with_counts(content, now.passed, now.failed, now.not_inspected)
 
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack, count))
-        inspection = await open_inspection(config, parts)
+        placements = Placements()
+        parts = Parts(stack, sink_of(config.records, stack, count, placements))
+        line = await open_line(config, parts, placements)
+        line.on_told.append(say)
         voice = await open_voice(config, parts, live, kiosk_tools(counts=today))
         await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)
         async with asyncio.TaskGroup() as forever:
-            forever.create_task(watch(await open_camera(config.vision.camera, parts), inspection, say, warn))
+            forever.create_task(line.run())
             forever.create_task(converse(config, parts, voice, ear, mouth, courtesy.give_way_to))

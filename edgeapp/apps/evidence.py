@@ -36,7 +36,9 @@ class Placements:
         return self._said.pop(f"{verdict.source} {verdict.frame_number}", "")
 
 
-def evidence_of(verdict: Verdict, parts: tuple[str, ...], placement: str, *, operator: str, lot: str, serial: str) -> Evidence:
+def evidence_of(
+    verdict: Verdict, parts: tuple[str, ...], placement: str, *, operator: str, lot: str, serial: str
+) -> Evidence:
     """What is known on the loop; `look_at` and `picture_of` know the rest. `parts` are the labels that are parts."""
     seen = sum(box.label in parts for box in verdict.boxes)
     causes = verdict.causes or (("other",) if verdict.outcome is not Outcome.PASS else ())
@@ -61,7 +63,7 @@ def look_at(frame: CameraFrame) -> Look:
         pixels = np.ascontiguousarray(frame.pixels)
         mean = float(pixels[::_LIGHT_STEP, ::_LIGHT_STEP].mean())
         light = "dim" if mean < _DIM else "bright" if mean > _BRIGHT else "normal"
-        return {"frame_sha256": hashlib.sha256(pixels).hexdigest(), "light": light}
+        return {"frame_sha256": hashlib.sha256(pixels.data).hexdigest(), "light": light}
 
     return look
 

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeapp import config as settings
-from edgeapp.apps.qc import camera_name, open_inspection
+from edgeapp.apps.inspection import camera_name, open_inspection
 from edgeapp.apps.rules import open_rule
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns

@@ -1,25 +1,32 @@
 """The quality-control station as a wiring diagram:
 
-    camera(s) and trigger -> inspection with its rule -> ledger -> line (Modbus, MQTT, OPC UA, GPIO, gate) -> console
+camera(s) and trigger -> inspection by the rule -> ledger -> line (Modbus, MQTT, OPC UA, GPIO, gate) -> console
 """
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack, suppress
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
 from edgeapp import config as settings
+from edgeapp.apps import golden as known
 from edgeapp.apps.evidence import Placements
-from edgeapp.apps.rules import open_rule
+from edgeapp.apps.eyes import belt_of, window_of
+from edgeapp.apps.golden import GoldenCheck, open_golden, past_runs
+from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight
+from edgeapp.apps.rules import last_rule, note_rule
 from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
-from edgeapp.apps.wiring import Parts, settle, sink_of
-from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
+from edgeapp.apps.wiring import Parts, sink_of
+from edgeapp.core.events import MS, CameraFrame, DeviceError, Outcome, Verdict
 from edgeapp.core.record import AnyRecord
-from edgeapp.vision.capture import Capture, Eye, Inspected, Window
-from edgeapp.vision.inspection import Inspection
-from edgeapp.vision.split import SplitDetector
+from edgeapp.devices.triggers import Triggers
+from edgeapp.vision.capture import Capture, Eye, Inspected
+from edgeapp.vision.following import Following
+from edgeapp.vision.photo_eye import PhotoEye
 
 
 async def station(config: settings.Config) -> None:
@@ -27,30 +34,103 @@ async def station(config: settings.Config) -> None:
     async with AsyncExitStack() as stack:
         placements = Placements()
         parts = Parts(stack, sink_of(config.records, stack, placements))
-        inspection = await open_inspection(config, parts)
-        frames = await open_camera(config.vision.camera, parts)
-        line = await open_station(config, parts, placements, camera_name(config.vision.camera))
+        line = await open_line(config, parts, placements)
         line.on_told.append(say)
-        await inspect(config, line, inspection, frames)
+        await line.run()
 
 
-async def inspect(
-    config: settings.Config, line: QcStation, inspection: Inspection, frames: AsyncIterable[CameraFrame]
-) -> None:
-    """Every trigger, or every frame if there is none, gets its verdict; until the source ends."""
-    camera, triggers, window = config.vision.camera, line.outputs.triggers, Window()
-    if triggers is None:
-        triggers = by_camera = line.frames_as_triggers()
-        frames = EachFrame(frames, by_camera, every=camera.policy == "every")
-    capture = Capture(
-        [Eye(camera_name(camera), frames, inspection, window)],
-        source=camera_name(camera),
-        due_after_ns=line.inspect_within_ns,
-        sink=_told_later,
-        on_part=lambda part: line.judged(part.verdict, _shown(part)),
-        on_loss=warn,
-    )
-    await capture.run(OnTheirWay(triggers, line.outputs.triggered))
+class Line:
+    """A line that is open: what looks at it, and the station that answers for it."""
+
+    def __init__(
+        self, config: settings.Config, parts: Parts, sight: Sight, booth: QcStation, golden: GoldenCheck | None
+    ) -> None:
+        self.station, self.on_told = booth, booth.on_told
+        self._config, self._parts, self._sight, self._golden = config, parts, sight, golden
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self, frames: AsyncIterable[CameraFrame] | None = None) -> None:
+        """Every trigger, or every frame if there is none, gets its verdict; until the source ends. `frames` instead of the camera's."""
+        frames = frames or await open_camera(self._config.vision.camera, self._parts)
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            keeping = group.create_task(self._golden.keep()) if self._golden else None
+            await (self._follow(frames) if self._tracks else self._capture(frames))
+            if keeping:
+                keeping.cancel()
+
+    @property
+    def _tracks(self) -> bool:
+        return self._config.vision.capture.policy == "tracks" and self.station.outputs.triggers is None
+
+    async def _capture(self, frames: AsyncIterable[CameraFrame]) -> None:
+        """A part is a trigger, and what the cameras saw of it."""
+        vision, booth = self._config.vision, self.station
+        triggers = booth.outputs.triggers
+        if triggers is None:
+            triggers = by_camera = booth.frames_as_triggers()
+            frames = EachFrame(frames, by_camera, every=vision.camera.policy == "every")
+        elif vision.trigger.source == "photo_eye" and isinstance(triggers, Triggers):
+            eye_frames = vision.trigger.eye_frames
+            frames = PhotoEye(frames, vision.trigger.region, pull=triggers.pull, debounce_frames=eye_frames)
+        name, within_ns = camera_name(vision.camera), booth.inspect_within_ns
+        sections = {name: (vision, frames, vision.capture)} | {
+            each.name: (each, await open_camera(each.camera, self._parts), each) for each in vision.further_cameras
+        }
+        eyes = [
+            Eye(eye, seen, self._sight.inspection(section, self._parts, within_ns=within_ns, sink=_told_later, on_alarm=booth.alarm),
+                window_of(window))
+            for eye, (section, seen, window) in sections.items()
+        ]  # fmt: skip
+        capture = Capture(
+            eyes, source=name, due_after_ns=within_ns, sink=_told_later,
+            on_part=lambda part: self._judged(part.verdict, _shown(part)), on_loss=warn,
+        )  # fmt: skip
+        await capture.run(OnTheirWay(triggers, booth.outputs.triggered))
+
+    async def _follow(self, frames: AsyncIterable[CameraFrame]) -> None:
+        """A part is what is followed along the belt; it comes when its verdict does."""
+        vision, booth = self._config.vision, self.station
+        within_ns = booth.inspect_within_ns
+        inspection = self._sight.inspection(
+            vision, self._parts, within_ns=within_ns, sink=_told_later, on_alarm=booth.alarm
+        )
+        await Following(
+            inspection, belt_of(vision.tracks), source=camera_name(vision.camera), due_after_ns=within_ns, sink=_told_later,
+            on_part=lambda frame, verdict: self._judged(booth.numbered(verdict), frame), on_loss=warn,
+        ).run(frames)  # fmt: skip
+
+    def _judged(self, verdict: Verdict, frame: CameraFrame | None) -> None:
+        """With its serial number to the station. A golden part is no production, and never passes."""
+        serials, serial = self._sight.serials, ""
+        if serials:
+            read = serials.of(verdict.frame_number)
+            serial = read.text
+            if serials.must and read.why and verdict.outcome is not Outcome.NOT_INSPECTED:
+                verdict = _not(verdict, read.why, "no serial")
+        if self._golden and (part := self._golden.golden.part(serial)):
+            assert self._group
+            self._group.create_task(self._golden.saw(serial, verdict))
+            verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
+        self.station.judged(verdict, frame, serial)
+
+
+async def open_line(config: settings.Config, parts: Parts, placements: Placements) -> Line:
+    """Open everything but the camera; closed with `parts`. Raises ConfigError, DeviceError and BackendError."""
+    sight = await open_sight(config, parts)
+    folder, camera = config.station.folder, camera_name(config.vision.camera)
+    past, rule_before = (past_runs(Path(folder)), last_rule(Path(folder))) if folder else ([], None)
+    booth = await open_station(config, parts, placements, camera)
+    if booth.ledger:
+        await note_rule(booth.ledger, sight.opened, rule_before)
+    golden = open_golden(
+        config.vision.golden, sight.alone(config.vision, within_ns=known.BUDGET_NS).inspect, sight.opened.rule,
+        model=sight.model, camera=camera, past=past, ledger=booth.ledger,
+        alarm=lambda what: booth.outputs.alarm("vision.golden", what),
+    )  # fmt: skip
+    if golden:
+        booth.golden = lambda: golden.trouble
+    return Line(config, parts, sight, booth, golden)
 
 
 def _told_later(_: AnyRecord) -> None:
@@ -63,46 +143,8 @@ def _shown(part: Inspected) -> CameraFrame | None:
     return next((frame for frame in shown if frame is not None), None)
 
 
-async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:
-    """The detector's stage and the rule."""
-    vision = config.vision
-    split = vision.detect.engine == "detect_split"  # its features leave as one byte each
-    stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
-    local: Any = stage.local
-    detect = SplitDetector(local.stem, stage) if split else stage
-    rule = open_rule(vision, getattr(local, "labels", ()), camera=camera_name(vision.camera)).rule
-    settle()
-    within_ns = round((vision.budget_ms - (config.station.record_ms if config.station.folder else 0)) * MS)
-    return Inspection(detect, rule, due_after_ns=within_ns, sink=parts.sink, on_part=stage.probe)
-
-
-def camera_name(camera: settings.Camera) -> str:
-    """What the camera's frames are called."""
-    return "belt" if camera.source == "simulated" else "camera"
-
-
-async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[CameraFrame]:
-    """The configured camera, or the simulated line."""
-    if camera.source == "simulated":
-        from edgeapp.devices import conveyor
-
-        options = conveyor.Options(parts=conveyor.MAX_PARTS, parts_per_minute=120, source="belt")
-        return (await parts.stack.enter_async_context(conveyor.start(options))).frames()
-    from edgeapp.devices import camera as device
-
-    frames = await parts.stack.enter_async_context(
-        device.open_camera(
-            device.Options(
-                source=camera.source,
-                policy=camera.policy,
-                width=camera.width,
-                height=camera.height,
-                stall_ms=camera.stall_ms,
-            )
-        )
-    )
-    parts.count_drops("camera", frames)
-    return frames
+def _not(verdict: Verdict, why: str, cause: str) -> Verdict:
+    return replace(verdict, outcome=Outcome.NOT_INSPECTED, why=why, causes=(cause,))
 
 
 def say(verdict: Verdict) -> None:

@@ -67,7 +67,6 @@ class QcStation:
         self.number = 0
         """Of the last part that came, over all restarts."""
 
-
     @property
     def inspect_within_ns(self) -> int:
         """From the sensor's timestamp: what the budget leaves to the inspection."""
@@ -105,6 +104,17 @@ class QcStation:
         if verdict.outcome is Outcome.PASS and (why := self.doubt):
             verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=why, causes=("no proof",))
         self._tell(verdict)
+
+    def numbered(self, verdict: Verdict) -> Verdict:
+        """A part that nothing triggered: it came now, under the next number."""
+        trigger = Trigger(self.number + 1, verdict.at_ns, self._source)
+        self.came(trigger)
+        self.outputs.triggered(trigger)
+        return replace(verdict, frame_number=trigger.number)
+
+    def alarm(self, what: str, part: int) -> None:
+        """Pictures can no longer be trusted."""
+        self.outputs.alarm("vision.integrity", what, part)
 
     def lost(self, trigger: Trigger, why: str = "the line is faster than the inspection: the trigger was lost") -> None:
         """A part that nobody can look at."""
@@ -158,7 +168,9 @@ class QcStation:
         if self._commit:
             self._parts.stack.push_async_callback(self._commit.drain)
         if recovered:
-            self.outputs.alarm("station", f"{recovered} parts came and had no verdict when the station ended: NOT_INSPECTED")
+            self.outputs.alarm(
+                "station", f"{recovered} parts came and had no verdict when the station ended: NOT_INSPECTED"
+            )
 
     async def _open_ledger(self, section: settings.Station) -> Ledger:
         policy = Policy(section.pass_share, round(section.quota_mb * 1e6), section.seed)
@@ -182,7 +194,9 @@ class QcStation:
         for first in range(0, len(missing), _AT_ONCE):
             some, now = missing[first : first + _AT_ONCE], now_ns()
             rows = [
-                ledger.submit(Evidence(Verdict(Outcome.NOT_INSPECTED, ENDED, source, number, now, now, now), ("stopped",)))
+                ledger.submit(
+                    Evidence(Verdict(Outcome.NOT_INSPECTED, ENDED, source, number, now, now, now), ("stopped",))
+                )
                 for number in some
             ]
             for row in rows:

@@ -54,7 +54,7 @@ def _jumps(rng: np.random.Generator, frame: CameraFrame, _: CameraFrame, strong:
 def _frozen(rng: np.random.Generator, frame: CameraFrame, before: CameraFrame, strong: bool) -> CameraFrame:
     if strong:
         return replace(frame, pixels=before.pixels.copy())
-    coded = through_jpeg(before.pixels, 75).astype(np.float32)
+    coded = through_jpeg(before.pixels, 85).astype(np.float32)
     return replace(frame, pixels=_of(coded + rng.normal(0, 1, coded.shape)))
 
 
@@ -156,7 +156,7 @@ _ANY_LOOK: Final = frozenset({"dark", "overexposed", "covered", "out of focus", 
 FAULTS: Final = (
     Fault("timestamp stands still", frozenset({"timestamp"}), _stands_still, "the last frame's time again"),
     Fault("timestamp jumps", frozenset({"timestamp"}), _jumps, "100 ms ahead of the clock, or 240 ms back"),
-    Fault("frozen", frozenset({"frozen"}), _frozen, "the last picture, through JPEG 75 and noise of 1 grey level"),
+    Fault("frozen", frozenset({"frozen"}), _frozen, "the last picture, through JPEG 85 and noise of 1 grey level"),
     Fault("dark", frozenset({"dark"}), _dark, "half the light"),
     Fault("overexposed", frozenset({"overexposed"}), _overexposed, "1.8 times the light"),
     Fault("out of focus", frozenset({"out of focus"}), _unsharp, "a further blur of 1.8 px (sigma) at 320 px"),

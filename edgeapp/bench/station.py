@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from edgeapp import config as settings
 from edgeapp.apps.evidence import Placements
-from edgeapp.apps.qc import inspect, open_inspection
-from edgeapp.apps.station import QcStation, open_station
+from edgeapp.apps.qc import Line, open_line
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.bench.core import Bar, at_most, run_bench
 from edgeapp.bench.station_outputs import station_outputs
@@ -55,7 +54,9 @@ asyncio.run(main())
 def bench_station(*, quick: bool) -> int:
     """Measure; 1 if a bar is missed. Everything it writes is gone at the end."""
     figures: dict[str, Any] = {}
-    return run_bench("station", [_coil(figures), _every_frame(figures), _outputs(figures)], quick=quick, figures=figures)
+    return run_bench(
+        "station", [_coil(figures), _every_frame(figures), _outputs(figures)], quick=quick, figures=figures
+    )
 
 
 class _Camera:
@@ -103,8 +104,8 @@ class _Run:
         if isinstance(record, Record) and record.stage == "detect":
             self.looked_ns[int(record.of.split()[-1])] += record.first_ns - record.asked_ns
 
-    async def open(self, stack: AsyncExitStack, folder: Path, **trigger: Any) -> tuple[settings.Config, QcStation, Any]:
-        """The station with a ledger in `folder`, and its inspection."""
+    async def open(self, stack: AsyncExitStack, folder: Path, **trigger: Any) -> Line:
+        """The line with a ledger in `folder`."""
         config = settings.Config(
             app="qc",
             vision=settings.Vision(trigger=settings.Trigger(hold_off_ms=0, **trigger)),
@@ -113,10 +114,9 @@ class _Run:
         )
         placements = Placements()
         parts = Parts(stack, sink_of(config.records, stack, placements, self.sink))
-        inspection = await open_inspection(config, parts)
-        line = await open_station(config, parts, placements, "belt")
+        line = await open_line(config, parts, placements)
         line.on_told.append(self.told.append)
-        return config, line, inspection
+        return line
 
 
 def _coil(figures: dict[str, Any]) -> Any:
@@ -132,11 +132,11 @@ async def _measure_coil(folder: Path, parts: int, figures: dict[str, Any]) -> li
     run = _Run()
     pictures = await _draw(_PICTURES)
     async with AsyncExitStack() as stack:
-        config, line, inspection = await run.open(stack, folder, source="modbus")
+        line = await run.open(stack, folder, source="modbus")
         camera = _Camera(pictures)
-        line.on_came.append(lambda _: camera.expose())
-        seeing = asyncio.create_task(inspect(config, line, inspection, camera))
-        arguments = [str(line.outputs.modbus_port), str(parts), str(_PERIOD_MS * MS)]
+        line.station.on_came.append(lambda _: camera.expose())
+        seeing = asyncio.create_task(line.run(camera))
+        arguments = [str(line.station.outputs.modbus_port), str(parts), str(_PERIOD_MS * MS)]
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _PLC, *arguments, stdout=asyncio.subprocess.PIPE
         )
@@ -172,9 +172,9 @@ async def _measure_frames(folder: Path, frames: int, figures: dict[str, Any]) ->
     run = _Run()
     pictures = await _draw(_PICTURES)
     async with AsyncExitStack() as stack:
-        config, line, inspection = await run.open(stack, folder)
+        line = await run.open(stack, folder)
         camera = _Camera(pictures)
-        seeing = asyncio.create_task(inspect(config, line, inspection, camera))
+        seeing = asyncio.create_task(line.run(camera))
         await camera.run(frames, _FPS)
         await asyncio.wait_for(seeing, 10)
         await asyncio.sleep(_SETTLE_S)
@@ -199,7 +199,9 @@ def _outputs(figures: dict[str, Any]) -> Any:
         figures["outputs"] = {name: value for name, value in found.items() if isinstance(value, dict)}
         note = "told: {tell_us[p50]:.0f} us; edge to line {edge_to_line_us[p50]:.0f} us; a bare read {bare_read_ms[p50]:.2f} ms"
         return [
-            at_most("coil_to_bit_without_detector_p50_ms", found["coil_to_bit_ms"]["p50"], 10, "ms", note.format(**found))
+            at_most(
+                "coil_to_bit_without_detector_p50_ms", found["coil_to_bit_ms"]["p50"], 10, "ms", note.format(**found)
+            )
         ]
 
     return step

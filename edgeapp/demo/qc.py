@@ -21,13 +21,12 @@ from rich.table import Table
 
 from edgeapp import config as settings
 from edgeapp.apps.evidence import Placements
-from edgeapp.apps.qc import inspect, open_inspection
-from edgeapp.apps.station import QcStation, open_station
+from edgeapp.apps.qc import Line, open_line
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import CameraFrame, Outcome, Verdict
 from edgeapp.core.record import AnyRecord, Record
-from edgeapp.demo.broker import MOSQUITTO, Subscriber, broker
 from edgeapp.demo.pictures import Row, annotate, contact_sheet, waterfall
+from edgeapp.devices.broker_sim import MOSQUITTO, Subscriber, broker
 from edgeapp.devices.gpio_sim import SimulatedChip
 from edgeapp.devices.plc_sim import Scanner
 from edgeapp.observe.percentile import percentile
@@ -111,7 +110,10 @@ def _config(out: Path, mqtt_port: int) -> settings.Config:
     """A photo-eye, a gate half a second behind it, and everything that is told."""
     folder = out / "qc"
     mqtt = settings.MqttOutput(
-        host="127.0.0.1" if mqtt_port else "", port=mqtt_port or 1883, prefix="demo", outbox=str(folder / "outbox.sqlite")
+        host="127.0.0.1" if mqtt_port else "",
+        port=mqtt_port or 1883,
+        prefix="demo",
+        outbox=str(folder / "outbox.sqlite"),
     )
     return settings.Config(
         app="qc",
@@ -135,12 +137,11 @@ async def _run(config: settings.Config, parts: int, heard: _Heard, console: Cons
     async with AsyncExitStack() as stack:
         placements = Placements()
         wired = Parts(stack, sink_of(config.records, stack, placements, heard.records.append))
-        inspection = await open_inspection(config, wired)
+        line = await open_line(config, wired, placements)
         belt = await stack.enter_async_context(
             start(Options(parts=parts, parts_per_minute=PARTS_PER_MINUTE, source="belt"))
         )
-        line = await open_station(config, wired, placements, "belt")
-        heard.first = line.number
+        heard.first = line.station.number
         listening = await _listen(config, line, heard)
         belt.on_trigger = lambda: _break_beam(heard.chip)
         with Progress(console=console) as progress:
@@ -152,21 +153,22 @@ async def _run(config: settings.Config, parts: int, heard: _Heard, console: Cons
 
             line.on_told.append(told)
             async with StallMeter() as stalls:
-                seeing = asyncio.create_task(inspect(config, line, inspection, _Kept(belt, heard.frames)))
+                seeing = asyncio.create_task(line.run(_Kept(belt, heard.frames)))
                 await _until(lambda: len(heard.console) >= parts or seeing.done(), 60 * parts / PARTS_PER_MINUTE + 30)
             await _until(lambda: _all_heard(heard, parts), _SETTLE_S)
         for task in (seeing, *listening):
             task.cancel()
         await asyncio.wait({seeing, *listening}, timeout=_SETTLE_S)
-        heard.stall_ms, heard.missed = stalls.longest_ms, line.outputs.state.rejects_missed
+        heard.stall_ms, heard.missed = stalls.longest_ms, line.station.outputs.state.rejects_missed
         return {heard.first + number: part for number, part in belt.truth.items()}
 
 
-async def _listen(config: settings.Config, line: QcStation, heard: _Heard) -> list[asyncio.Task[None]]:
+async def _listen(config: settings.Config, line: Line, heard: _Heard) -> list[asyncio.Task[None]]:
     """Start the other ends: a PLC, and a subscriber if there is a broker."""
-    assert isinstance(line.outputs.chip, SimulatedChip)
-    heard.chip = line.outputs.chip
-    heard.plc = Scanner("127.0.0.1", line.outputs.modbus_port)
+    outputs = line.station.outputs
+    assert isinstance(outputs.chip, SimulatedChip)
+    heard.chip = outputs.chip
+    heard.plc = Scanner("127.0.0.1", outputs.modbus_port)
     tasks = [asyncio.create_task(heard.plc.run())]
     if config.outputs.mqtt.host:
         heard.mqtt = Subscriber(config.outputs.mqtt.port, config.outputs.mqtt.prefix)
@@ -204,9 +206,7 @@ def _look_at_ledger(folder: Path, first: int) -> tuple[Audit, list[dict[str, Any
         return found, [row for row in rows_of(database) if row["frame_number"] > first]
 
 
-def _write_pictures(
-    heard: _Heard, rows: list[dict[str, Any]], config: settings.Config, folder: Path
-) -> None:
+def _write_pictures(heard: _Heard, rows: list[dict[str, Any]], config: settings.Config, folder: Path) -> None:
     import cv2
 
     calls = [each for each in heard.records if isinstance(each, Record)]
@@ -241,7 +241,9 @@ def _summary(heard: _Heard, truth: dict[int, Part], found: Audit, rows: int) -> 
     pairs = [(verdict, truth[verdict.frame_number]) for verdict in verdicts]
     took_ms = [(verdict.decided_ns - verdict.at_ns) / 1e6 for verdict in verdicts]
     at_ns = {verdict.frame_number: verdict.at_ns for verdict in verdicts}
-    bit_ms = [(each.read_ns - at_ns[each.part]) / 1e6 for each in heard.plc.read if each.part in at_ns] if heard.plc else []
+    bit_ms = (
+        [(each.read_ns - at_ns[each.part]) / 1e6 for each in heard.plc.read if each.part in at_ns] if heard.plc else []
+    )
     return {
         "demo": "qc",
         "parts": len(truth),
@@ -289,11 +291,19 @@ def _outputs(heard: _Heard, rows: int, found: Audit) -> Table:
     for name in ("output", "received", "how it was asked"):
         table.add_column(name, justify="right" if name == "received" else "left")
     bad = sum(each.outcome is not Outcome.PASS for each in heard.console)
-    table.add_row("ledger", str(rows), f"verified: {'; '.join(found.wrong) or f'right, head {str(found.head)[:16]}...'}")
+    table.add_row(
+        "ledger", str(rows), f"verified: {'; '.join(found.wrong) or f'right, head {str(found.head)[:16]}...'}"
+    )
     table.add_row("console", str(len(heard.console)), "the lines above")
-    table.add_row("Modbus TCP", str(len(heard.plc.read) if heard.plc else 0), "a PLC that scans the strobe and reads the ring")
+    table.add_row(
+        "Modbus TCP", str(len(heard.plc.read) if heard.plc else 0), "a PLC that scans the strobe and reads the ring"
+    )
     mqtt = str(sum(part > heard.first for part in heard.mqtt.verdicts)) if heard.mqtt else "-"
     table.add_row("MQTT", mqtt, "a subscriber of the broker" if heard.mqtt else "no Mosquitto here")
     table.add_row("PASS line", str(heard.pulses(_PASSED)), f"pulses, {len(heard.console) - bad} parts passed")
-    table.add_row("reject gate", str(heard.pulses(_GATE)), f"openings for {bad} parts that did not pass; {heard.missed} came too late")
+    table.add_row(
+        "reject gate",
+        str(heard.pulses(_GATE)),
+        f"openings for {bad} parts that did not pass; {heard.missed} came too late",
+    )
     return table

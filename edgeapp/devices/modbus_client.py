@@ -286,7 +286,9 @@ class PlcPoller:
             count = self._parts.position(raw)
             new, self._counted = count - (count if self._counted is None else self._counted), count
             if new < 0:
-                self._on_gap("the PLC's counter went back, or by more than 32767 parts: it is not known which parts passed")
+                self._on_gap(
+                    "the PLC's counter went back, or by more than 32767 parts: it is not known which parts passed"
+                )
             seen = 1 if fresh else 0
             while new > seen:  # parts that came and went between two polls: nobody can look at them any more
                 missed = min(new - seen, _CHUNK)

@@ -22,7 +22,9 @@ from edgeapp.devices.modbus_server import TRIGGER_COIL
 
 _HISTORY: Final = 100_000  # parts and writes that are kept for whoever looks
 _SCAN_NS: Final = 1 * MS  # how often a PLC's program runs
-_FULL_SCAN: Final = 20  # scans after which the block is read in any case: two verdicts between two scans leave the strobe as it was
+_FULL_SCAN: Final = (
+    20  # scans after which the block is read in any case: two verdicts between two scans leave the strobe as it was
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Scanner:
     async def _block(self, client: Any, last: int, read_ns: int) -> int:
         """Read every verdict after `last` that the ring still holds; returns the newest."""
         words = (await client.read_input_registers(0, count=register_map.WORDS, device_id=self.unit)).registers
-        newest = words[4] << 16 | words[5]
+        newest: int = words[4] << 16 | words[5]
         for sequence in range(max(last, newest - register_map.RING) + 1, newest + 1):
             high, low, outcome, reason = register_map.ring(words, sequence)
             self.read.append(Read(sequence, high << 16 | low, outcome, reason, read_ns))

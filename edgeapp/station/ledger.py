@@ -115,7 +115,10 @@ class Ledger:
             if one is None or one in self._writing:
                 return False
             fields = {**one.entry.says, **{name: value for name, value in says(evidence).items() if name not in _SEEN}}
-            one.entry, one.verdict = Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, fields), evidence.verdict
+            one.entry, one.verdict = (
+                Entry(one.entry.kind, one.entry.utc_ns, one.entry.mono_ns, fields),
+                evidence.verdict,
+            )
             return True
 
     async def record(self, evidence: Evidence, picture: Picture | None = None) -> Receipt:

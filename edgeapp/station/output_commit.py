@@ -26,7 +26,9 @@ from edgeapp.station.ledger import Ledger, Receipt
 from edgeapp.station.part_numbers import PartNumbers
 
 TELL_NS: Final = 3 * MS  # before the due time: so long the line's machines are given to hear it
-OWED_MAX: Final = 20_000  # verdicts that a full ledger refused and that are offered again: 20 MB, ten minutes of 30 a second
+OWED_MAX: Final = (
+    20_000  # verdicts that a full ledger refused and that are offered again: 20 MB, ten minutes of 30 a second
+)
 
 NO_ROW: Final = "the proof was not on the disk in time"
 

@@ -17,7 +17,7 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, DeviceError, Outcome, Verdict
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import AlarmRecord, Sink
-from edgeapp.vision.integrity import Complaint, Integrity
+from edgeapp.vision.integrity import Complaint
 from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.second_look import MIRRORINGS, in_doubt, mirrored, mirrored_back, together
 from edgeapp.vision.timestamps import Timestamps
@@ -36,7 +36,14 @@ Check = Callable[[CameraFrame], Awaitable[tuple[Complaint, ...]]]
 """Says what is wrong with a picture, off the loop; called with one frame after the other, in order."""
 
 
-def checking(integrity: Integrity, lane: Lane) -> Check:
+class Checks(Protocol):
+    """What `Integrity` does: blocking, one frame after the other."""
+
+    def check(self, frame: CameraFrame) -> tuple[Complaint, ...]:
+        """Everything that is wrong with this frame."""
+
+
+def checking(integrity: Checks, lane: Lane) -> Check:
     """The checks of one camera in a lane of their own: they take more than a millisecond."""
 
     async def check(frame: CameraFrame) -> tuple[Complaint, ...]:

@@ -39,29 +39,29 @@ CAUSES: Final = (
 SIGMAS: Final = 8.0
 """How far beyond the good frames' spread a number may lie, in robust standard deviations, before its margin begins."""
 
+# The margins. Light and colour are natural logarithms of ratios; shares are 0 to 1; `_LEVELS` are grey levels of 255.
 LIGHT_SIGMAS: Final = 3.0
-LIGHT_SIGMA_MAX: Final = 0.05
+LIGHT_SIGMA_MAX: Final = 0.05  # a lamp that flickered at set-up must not hide a dark picture
 LIGHT_MARGIN: Final = log(1.22)
 COLOUR_MARGIN: Final = 0.09
-SHARP_SHARE: Final = 0.72
+SHARP_SHARE: Final = 0.72  # of the middle at set-up
 NOISE_FACTOR: Final = 1.5
 NOISE_MARGIN: Final = 1.5
 BANDING_SIGMAS: Final = 5.0
 BANDING_MARGIN: Final = 0.035
 STRANGE_MARGIN: Final = 0.12
 EMPTY_ROWS_MARGIN: Final = 0.02
-SAME_ROWS_MAX: Final = 0.015
+SAME_ROWS_MAX: Final = 0.015  # sensor noise never repeats a row
 CLIPPED_MARGIN: Final = 0.2
 MOVED_PX: Final = 1.6
 MARK_SCORE_MIN: Final = 0.55
-STILL_SHARE: Final = 0.2
-STILL_LEVELS: Final = 0.35
-STILL_PER_NOISE: Final = 0.12
+STILL_SHARE: Final = 0.2  # of the usual difference between two pictures
+STILL_LEVELS: Final = 0.6  # an old picture that was compressed again differs by less
 DIRT_FRAMES: Final = (12, 24)
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
 DIRT_LEAST: Final = 0.2
-DIRT_FIRST: Final = 16
+DIRT_FIRST: Final = 16  # frames before anything is said
 
 _REMEMBERED: Final = 4  # a driver that hands out old buffers again goes round a ring of about so many
 
@@ -104,7 +104,7 @@ class Integrity:
         if self._last is None:
             return []
         middle, _ = self._limit("still")
-        least = min(STILL_SHARE * middle, STILL_LEVELS + STILL_PER_NOISE * self._limit("noise")[0])
+        least = min(STILL_SHARE * middle, STILL_LEVELS)
         moved = min(stillness(seen.blocks, each) for each in self._blocks)
         if moved < least:
             why = f"the picture is an old one: it differs by {moved:.2f} grey levels, a new one by {middle:.2f} ({least:.2f} or more)"
@@ -128,7 +128,8 @@ class Integrity:
         if beside["clipped"] > middle + spread + CLIPPED_MARGIN:
             found.append(
                 Complaint(
-                    "overexposed", f"{beside['clipped']:.0%} of the pixels are at their end, {middle:.0%} at set-up"
+                    "overexposed",
+                    f"{beside['clipped']:.0%} of what is always the same is at its end, {middle:.0%} at set-up",
                 )
             )
         for colour in ("blue", "red"):

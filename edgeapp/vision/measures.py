@@ -47,21 +47,17 @@ class Measures:
     same_colours: tuple[float, float]
     """Share of pixels whose blue equals their green, and whose green equals their red."""
 
-    clipped: float
-    """Share of pixels at 250 or more in any channel."""
-
 
 def measure(pixels: Pixels) -> Measures:
     """Everything that one picture says by itself."""
     step = _step(pixels)
     view = pixels if step == 1 else np.ascontiguousarray(pixels[::step, ::step])
-    blue, green, red = coarse = np.ascontiguousarray(view[::2, ::2].transpose(2, 0, 1))
+    blue, green, red = np.ascontiguousarray(view[::2, ::2].transpose(2, 0, 1))
     return Measures(
         blocks=block_means(view),
         noise=_noise(pixels[:, :, 1], step),
         empty_rows=float(_empty_rows(view).mean()),
         same_colours=(float((blue == green).mean()), float((green == red).mean())),
-        clipped=float((coarse.max(axis=0) >= 250).mean()),
     )
 
 

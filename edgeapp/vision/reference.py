@@ -40,6 +40,7 @@ _VERSION: Final = 1
 _MARK_SEEN: Final = 0.6  # the least correlation at which a mark counts as found
 _LEVEL_FLOOR: Final = 1.5  # grey levels that a block may stray even if it never did at set-up
 _ARRAYS: Final = ("blocks", "sigma", "spot", "spot_sigma")
+_CLIPPED_LEVELS: Final = 245.0  # a block of such a mean is at its end in most of its pixels
 _DRAWS: Final = 40
 _DRAWN_FRAMES: Final = 16
 _TO_SIGMA: Final = 1.4826  # a median deviation as a standard deviation, for Gaussian errors
@@ -156,7 +157,7 @@ def relative(seen: Measures, pixels: Pixels, reference: Reference) -> dict[str, 
         "empty_rows": seen.empty_rows,
         "blue_is_green": seen.same_colours[0],
         "green_is_red": seen.same_colours[1],
-        "clipped": seen.clipped,
+        "clipped": float((seen.blocks.max(axis=2)[steady] >= _CLIPPED_LEVELS).mean()),
     }
     places = [each for regions, templates in groups for each in found_at(regions.astype(np.float32), templates)]
     for number, (down, right, score) in enumerate(places):

@@ -251,28 +251,44 @@ def _not_tolerated(defects: Sequence[Box], part: Box, rule: InspectionRule) -> l
     if not tolerances:
         return list(defects)
     boxes = sorted(defects, key=_area)
-    covering = [[n for n, each in enumerate(tolerances) if not _refuses(each, box, part, rule)] for box in boxes]
+    covering = []
+    for box in boxes:
+        extent = _extent(box, rule)
+        covering.append([n for n, each in enumerate(tolerances) if not _refuses(each, box, extent, part, rule)])
     taken: list[list[int]] = [[] for _ in tolerances]
+    full: set[int] = set()  # what a search in vain has seen gives no place to any later one
 
     def place(number: int, tried: set[int]) -> bool:
         for n in covering[number]:
-            if n in tried:
+            if n in tried or n in full:
                 continue
             tried.add(n)
             most = tolerances[n].count
             if len(taken[n]) < (inf if most is None else most):
                 taken[n].append(number)
                 return True
-            for place_no, other in enumerate(taken[n]):
+            for at, other in enumerate(taken[n]):
                 if place(other, tried):
-                    taken[n][place_no] = number
+                    taken[n][at] = number
                     return True
         return False
 
-    return [box for number, box in enumerate(boxes) if not place(number, set())]
+    left_over = []
+    for number, box in enumerate(boxes):
+        tried: set[int] = set()
+        if not place(number, tried):
+            full |= tried
+            left_over.append(box)
+    return left_over
 
 
-def _refuses(tolerance: Tolerance, box: Box, part: Box, rule: InspectionRule) -> str:
+def _extent(box: Box, rule: InspectionRule) -> Extent | None:
+    """How large the defect can be at most; None if it cannot be measured."""
+    scale = rule.calibration
+    return scale.extent(box, rule.edge_px) if scale and scale.covers(box) else None
+
+
+def _refuses(tolerance: Tolerance, box: Box, extent: Extent | None, part: Box, rule: InspectionRule) -> str:
     """Why the tolerance does not cover the defect, in words; empty if it does."""
     if box.label not in tolerance.defects:
         return "not tolerated"
@@ -280,25 +296,17 @@ def _refuses(tolerance: Tolerance, box: Box, part: Box, rule: InspectionRule) ->
         return f"not inside {tolerance.zone}"
     if not tolerance.asks_mm:
         return ""
-    if rule.calibration is None:
-        return "not measured without a calibration"
-    if not rule.calibration.covers(box):
-        return "outside of the calibrated area"
-    extent = rule.calibration.extent(box, rule.edge_px)
-    return next((f"{said}, {most} allowed" for said, most in _too_large(extent, tolerance)), "")
-
-
-def _too_large(extent: Extent, tolerance: Tolerance) -> list[tuple[str, str]]:
+    if extent is None:
+        return "outside of the calibrated area" if rule.calibration else "not measured without a calibration"
     asked = [
-        (extent.length_mm, tolerance.length_mm, "up to {:.2f} mm long", "{:g} mm"),
-        (extent.width_mm, tolerance.width_mm, "up to {:.2f} mm wide", "{:g} mm"),
-        (extent.area_mm2, tolerance.area_mm2, "up to {:.2f} mm2 large", "{:g} mm2"),
+        (extent.length_mm, tolerance.length_mm, "mm long"),
+        (extent.width_mm, tolerance.width_mm, "mm wide"),
+        (extent.area_mm2, tolerance.area_mm2, "mm2 large"),
     ]
-    return [
-        (said.format(size), limit.format(most))
-        for size, most, said, limit in asked
-        if most is not None and not size <= most
-    ]
+    for size, most, unit in asked:
+        if most is not None and not size <= most:
+            return f"up to {size:.2f} {unit}, {most:g} {unit.split()[0]} allowed"
+    return ""
 
 
 def _excess(box: Box, defects: Sequence[Box], part: Box, rule: InspectionRule) -> str:
@@ -306,7 +314,8 @@ def _excess(box: Box, defects: Sequence[Box], part: Box, rule: InspectionRule) -
     mine = [each for each in rule.of(part.label).tolerate if box.label in each.defects]
     if not mine:
         return ""
-    refusals = [_refuses(each, box, part, rule) for each in mine]
+    extent = _extent(box, rule)
+    refusals = [_refuses(each, box, extent, part, rule) for each in mine]
     if all(refusals):
         return f", {refusals[-1]}"
     most = sum(each.count or 0 for each, refused in zip(mine, refusals, strict=True) if not refused)

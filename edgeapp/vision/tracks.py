@@ -144,8 +144,13 @@ class Tracks:
         return track.along + self.speed(track) * (at_ns - track.last_ns) / 1e9
 
     def speed(self, track: Track) -> float:
-        """The part's own speed, else that of those before it, else 0."""
-        return track.speed if track.speed is not None else median(self._speeds) if self._speeds else 0.0
+        """The part's own speed, else the belt's, else 0."""
+        return track.speed if track.speed is not None else self._belt_speed() or 0.0
+
+    def _belt_speed(self) -> float | None:
+        """The median speed of the parts in view and of those before them; None if there is none yet."""
+        known = [*self._speeds, *(each.speed for each in self.tracks if each.speed is not None)]
+        return median(known) if known else None
 
     def box(self, track: Track, at_ns: int) -> Box:
         """Where the part should be now."""
@@ -160,8 +165,8 @@ class Tracks:
 
     def coast(self, track: Track) -> None:
         """A lost part moves on as the belt does, if its speed is known."""
-        if self._speeds:
-            track.speed = median(self._speeds)
+        track.speed, own = None, track.speed
+        track.speed = own if (belt := self._belt_speed()) is None else belt
 
     def _overlap(self, track: Track, box: Box, at_ns: int) -> float:
         """How well the box fits where the part should be: 0 if it is not it."""
@@ -169,7 +174,7 @@ class Tracks:
         length = self.belt.length(track.box, self._width, self._height)
         if step < -_BACK * length:
             return 0.0
-        if track.speed is None and not self._speeds and step <= _REACH * length:
+        if track.speed is None and self._belt_speed() is None and step <= _REACH * length:
             here = self.belt.moved(track.box, step, self._width, self._height)
             overlap = iou(here, box) * (1 - step / (2 * length))  # nearer is likelier
         else:

@@ -81,7 +81,9 @@ async def _read(*command: str) -> list[str]:
 
 
 @pytest.mark.skipif(not (mosquitto.MOSQUITTO and shutil.which("mosquitto_sub")), reason=mosquitto.MISSING)
-async def test_a_station_that_runs_is_read_by_pymodbus_and_mosquitto_sub_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+async def test_a_station_that_runs_is_read_by_pymodbus_and_mosquitto_sub_and_goes_on_after_a_kill(
+    tmp_path: Path,
+) -> None:
     modbus = _port()
     async with mosquitto.running(tmp_path) as broker:
         config = _config(tmp_path, modbus, broker.port)
@@ -94,7 +96,7 @@ async def test_a_station_that_runs_is_read_by_pymodbus_and_mosquitto_sub_and_goe
             pass
     assert first.startswith("belt 1: ")
     assert [each.split()[0] for each in by_modbus] == ["reading"] + ["sequence"] * 4
-    assert all(each.startswith('plant/line3/verdict {') for each in by_mqtt)
+    assert all(each.startswith("plant/line3/verdict {") for each in by_mqtt)
     found = verify(tmp_path / "ledger", images=True)
     assert found.wrong == []
     with closing(open_reading(tmp_path / "ledger")) as database:

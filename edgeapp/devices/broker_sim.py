@@ -1,4 +1,4 @@
-"""A broker for the demo: a Mosquitto of its own on loopback, and a reader that counts what it is sent."""
+"""A broker where there is none: a Mosquitto of our own on loopback, and a reader that counts what it is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-MOSQUITTO: Final = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin")
+MOSQUITTO: Final = shutil.which(
+    "mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/sbin"
+)
 """Debian installs it where users do not look; None if there is none."""
 
 _START_S: Final = 10.0
