@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
-    "web": {"__version__", "core", "devices.resample", "station", "voice", "web"},
+    "web": {"__version__", "core", "devices.resample", "models", "observe", "station", "voice", "web"},
     "config.py": {"core"},
 }
 
@@ -71,9 +71,7 @@ def _imports(tree: ast.AST) -> list[tuple[str, bool]]:
 
 
 # Files that only draw, and are themselves imported inside functions.
-DRAWING = {
-    each: {"cv2"} for each in ("parts.py", "line_view.py", "conveyor.py", "camera_lines.py", "camera_faults.py")
-}
+DRAWING = {each: {"cv2"} for each in ("parts.py", "line_view.py", "conveyor.py", "camera_lines.py", "camera_faults.py")}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

@@ -58,8 +58,7 @@ async def test_three_rejects_in_a_row_stop_it_nothing_passes_then_and_an_acknowl
         for _ in range(3):
             _give(station, Outcome.FAIL)
         await _until(lambda: station.outputs.state.failed == 3)
-        assert station.outputs.state.station is Station.STOPPED
-        assert station.outputs.state.alarm
+        assert (station.outputs.state.station, station.outputs.state.alarm) == (Station.STOPPED, True)
         _give(station, Outcome.PASS)
         await _until(lambda: station.outputs.state.not_inspected == 1)
         station.outputs.acknowledge()

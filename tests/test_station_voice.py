@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shift_world import Made, Operator, two_days
@@ -230,13 +231,13 @@ class Booth:
         """`alarms` are (when in ms, which)."""
         async with AsyncExitStack() as stack:
 
-            async def engine(kind: str, **more: object) -> tuple[object, Lane]:
+            async def engine(kind: str, **more: object) -> tuple[Any, Lane]:
                 lane = Lane(kind)
                 return await stack.enter_async_context(fake.load(fake.Options(kind=kind, **more), lane)), lane  # type: ignore[arg-type]
 
             async def stage(kind: str, **more: object) -> Stage:  # type: ignore[type-arg]
                 local, lane = await engine(kind, **more)
-                return Stage(kind, local, lane, local_prior_ns=20 * MS, sink=self.records.append)  # type: ignore[arg-type]
+                return Stage(kind, local, lane, local_prior_ns=20 * MS, sink=self.records.append)
 
             operator = Operator(folder)
             conversation = Conversation(

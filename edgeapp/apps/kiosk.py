@@ -14,6 +14,7 @@ from edgeapp import config as settings
 from edgeapp.apps.kiosk_counts import KioskCounts, open_broker
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
+from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk, Clause, Prompt, Speech, Transcript, Utterance
@@ -67,29 +68,30 @@ class Voice:
         return getattr(self.stt.local, "suppose", None)
 
 
-async def kiosk(config: settings.Config) -> None:
-    """Hold conversations until the microphone ends or somebody stops it."""
+async def kiosk(config: settings.Config, file: Path | None = None) -> None:
+    """Hold conversations until the microphone ends or somebody stops it. `file` is where the configuration was read."""
     from edgeapp.apps.protocols import open_protocols  # it brings web servers, and knows this file
 
-    courtesy, counts = Courtesy(config.protocols.requests), KioskCounts()
+    front, courtesy, counts = Front(config, file), Courtesy(config.protocols.requests), KioskCounts()
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack, counts.note))
+        parts = Parts(stack, sink_of(config.records, stack, counts.note, *front.sinks))
+        await front.open(parts)
         await open_broker(config, parts, counts)
         voice = await open_voice(config, parts)
         await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)
-        await converse(config, parts, voice, ear, mouth, courtesy.give_way_to)
+        await converse(voice, config, parts, ear, mouth, courtesy.give_way_to, front.converses)
 
 
 async def converse(
+    voice: Voice,
     config: settings.Config,
     parts: Parts,
-    voice: Voice,
     ear: AsyncIterable[AudioChunk],
     mouth: Speaker,
-    on_open: Callable[[Conversation], None] = lambda _: None,
+    *on_open: Callable[[Conversation], None],
 ) -> None:
-    """Listen while the configured ways say so, until the microphone ends. `on_open` is told of the conversation."""
+    """Listen while the configured ways say so, until the microphone ends. Each `on_open` is told of the conversation."""
     wake, aside = config.voice.wake, set[asyncio.Task[None]]()
 
     def begin(work: Any) -> None:
@@ -103,7 +105,8 @@ async def converse(
 
     attention = Attention(rule_of(wake), on_wake=wakes, on_sleep=lambda _: begin(conversation.forget()))
     conversation = await open_conversation(config, parts, voice, attention)
-    on_open(conversation)
+    for each in on_open:
+        each(conversation)
     async with attending(wake, attention, parts):
         await conversation.listen(ear, mouth)
 

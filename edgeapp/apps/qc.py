@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from edgeapp import config as settings
 from edgeapp.apps import golden as known
@@ -20,6 +21,8 @@ from edgeapp.apps.golden import GoldenCheck, open_golden, past_runs
 from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight
 from edgeapp.apps.rules import last_rule, note_rule
 from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
+from edgeapp.apps.station_voice import screen, speaking
+from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Outcome, Verdict
 from edgeapp.core.record import AnyRecord
@@ -28,15 +31,21 @@ from edgeapp.vision.capture import Capture, Eye, Inspected
 from edgeapp.vision.following import Following
 from edgeapp.vision.photo_eye import PhotoEye
 
+_SHOWN_MAX: Final = 16  # pictures whose verdicts are on their way to the disk
 
-async def station(config: settings.Config) -> None:
-    """Judge parts until the camera's source ends or somebody stops it."""
+
+async def station(config: settings.Config, file: Path | None = None) -> None:
+    """Judge parts until the camera's source ends or somebody stops it. `file` is where the configuration was read."""
+    front = Front(config, file)
     async with AsyncExitStack() as stack:
         placements = Placements()
-        parts = Parts(stack, sink_of(config.records, stack, placements))
+        parts = Parts(stack, sink_of(config.records, stack, placements, screen, *front.sinks))
         line = await open_line(config, parts, placements)
         line.on_told.append(say)
-        await line.run()
+        line.show_on(front)
+        await front.open(parts)
+        async with speaking(config, parts, line.station, line.golden_due, front.converses):
+            await line.run()
 
 
 class Line:
@@ -48,6 +57,28 @@ class Line:
         self.station, self.on_told = booth, booth.on_told
         self._config, self._parts, self._sight, self._golden = config, parts, sight, golden
         self._group: asyncio.TaskGroup | None = None
+        self._shown: dict[int, CameraFrame] = {}  # until the line is told; bounded by _SHOWN_MAX
+        self._shows = False
+
+    @property
+    def golden_due(self) -> Callable[[], str] | None:
+        """Says why the golden parts should be judged now; None without any."""
+        golden = self._golden
+        return (lambda: golden.golden.due or golden.trouble) if golden else None
+
+    def show_on(self, front: Front) -> None:
+        """Let the pages see each picture with the verdict that the line was told, and the ledger."""
+        booth, self._shows = self.station, front.serves
+        if booth.ledger:
+            front.ledger = (Path(self._config.station.folder), booth.ledger)
+        front.acknowledge = booth.outputs.acknowledge
+
+        def told(verdict: Verdict) -> None:
+            if frame := self._shown.pop(verdict.frame_number, None):
+                front.live.saw(frame, verdict)
+
+        if front.serves:
+            self.on_told.append(told)
 
     async def run(self, frames: AsyncIterable[CameraFrame] | None = None) -> None:
         """Every trigger, or every frame if there is none, gets its verdict; until the source ends. `frames` instead of the camera's."""
@@ -112,6 +143,10 @@ class Line:
             assert self._group
             self._group.create_task(self._golden.saw(serial, verdict))
             verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
+        if self._shows and frame:
+            self._shown[verdict.frame_number] = frame
+            if len(self._shown) > _SHOWN_MAX:
+                del self._shown[min(self._shown)]
         self.station.judged(verdict, frame, serial)
 
 

@@ -112,6 +112,15 @@ class QcStation:
         self.outputs.triggered(trigger)
         return replace(verdict, frame_number=trigger.number)
 
+    def stop(self, why: str) -> None:
+        """Let nothing pass until somebody acknowledges."""
+        self.rules.stopped = why
+        self.outputs.station(Station.STOPPED)
+
+    def stop_after(self, rejects: int) -> None:
+        """Stop from now on after so many rejects in a row; 0 never."""
+        self.rules.stop_after = rejects
+
     def alarm(self, what: str, part: int) -> None:
         """Pictures can no longer be trusted."""
         self.outputs.alarm("vision.integrity", what, part)

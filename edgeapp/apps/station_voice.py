@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
-from edgeapp.apps.kiosk import Voice, converse, open_voice
+from edgeapp.apps.kiosk import Voice, converse, open_sound, open_voice
+from edgeapp.apps.station import QcStation
 from edgeapp.apps.station_desk import Desk
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import MS, AudioChunk
@@ -66,9 +68,14 @@ class StationVoice:
             self.announcer.alarm(alarm)
 
     async def converse(
-        self, config: settings.Config, parts: Parts, ear: AsyncIterable[AudioChunk], mouth: Speaker
+        self,
+        config: settings.Config,
+        parts: Parts,
+        ear: AsyncIterable[AudioChunk],
+        mouth: Speaker,
+        *on_open: Callable[[Conversation], None],
     ) -> None:
-        """Listen, answer and say alarms until the microphone ends."""
+        """Listen, answer and say alarms until the microphone ends. Each `on_open` is told of the conversation."""
         telling: list[asyncio.Task[None]] = []
 
         def sink(record: AnyRecord) -> None:
@@ -79,7 +86,7 @@ class StationVoice:
             telling.append(asyncio.create_task(self.announcer.run(conversation)))
 
         try:
-            await converse(config, replace(parts, sink=sink), self.voice, ear, mouth, opened)
+            await converse(self.voice, config, replace(parts, sink=sink), ear, mouth, opened, *on_open)
         finally:
             for task in telling:
                 task.cancel()
@@ -102,6 +109,47 @@ async def open_station_voice(config: settings.Config, parts: Parts, line: Line) 
     )
     parts.count_drops("voice.station", announcer)
     return StationVoice(voice, desk, announcer, speaks=section.speak_alarms)
+
+
+def listens(config: settings.Config) -> bool:
+    """Does the station answer questions? It needs a ledger to ask."""
+    return config.voice.station.listen and bool(config.station.folder)
+
+
+def line_of(config: settings.Config, booth: QcStation, golden_due: Callable[[], str] | None) -> Line:
+    """What the voice may ask of a running station, and do to it."""
+    return Line(
+        folder=Path(config.station.folder),
+        alarm_is_open=lambda: booth.outputs.state.alarm,
+        acknowledge=booth.outputs.acknowledge,
+        stopped=lambda: booth.rules.stopped,
+        stop=booth.stop,
+        stop_after=booth.stop_after,
+        note=booth.ledger.note if booth.ledger else None,
+        golden_due=golden_due,
+        shifts_utc=config.vision.golden.shifts_utc,
+    )
+
+
+@asynccontextmanager
+async def speaking(
+    config: settings.Config,
+    parts: Parts,
+    booth: QcStation,
+    golden_due: Callable[[], str] | None,
+    *on_open: Callable[[Conversation], None],
+) -> AsyncIterator[None]:
+    """Answer at the station and say its alarms meanwhile, if the configuration says so."""
+    if not listens(config):
+        yield
+        return
+    spoken = await open_station_voice(config, parts, line_of(config, booth, golden_due))
+    booth.outputs.on_alarm.append(spoken.alarm)
+    ear, mouth = await open_sound(config.audio, parts)
+    async with asyncio.TaskGroup() as group:
+        listening = group.create_task(spoken.converse(config, parts, ear, mouth, *on_open))
+        yield
+        listening.cancel()
 
 
 def screen(record: AnyRecord) -> None:
