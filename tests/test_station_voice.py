@@ -241,7 +241,7 @@ class Booth:
 
             operator = Operator(folder)
             conversation = Conversation(
-                vad=(await engine("vad", takes_ms=0))[0],  # type: ignore[arg-type]
+                vad=(await engine("vad", takes_ms=0))[0],
                 stt=await stage("stt", texts=("acknowledge",)),
                 answering=operator.answering,
                 tts=await stage("tts"),
