@@ -172,11 +172,12 @@ def bench_tts(*, quick: bool) -> None:
 
 @bench.command("echo")
 @click.option("--quick", is_flag=True, help="End within 50 seconds: minutes of talk, not an hour.")
-def bench_echo(*, quick: bool) -> None:
+@click.option("--judged-alone", is_flag=True, help="Only at -10 dB, where the bars are: half the time.")
+def bench_echo(*, quick: bool, judged_alone: bool) -> None:
     """Our voice in simulated rooms: does it interrupt itself, and does it stop for people but not for coughs?"""
     from edgeapp.bench.echo import bench_echo as measure
 
-    sys.exit(measure(quick=quick))
+    sys.exit(measure(quick=quick, judged_alone=judged_alone))
 
 
 @bench.command("ledger")
