@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from edgeapp.apps.eyes import check_of, learn_camera, zones_of
 from edgeapp.apps.rules import OpenedRule, moved_utc_ns, open_rule
 from edgeapp.apps.serials import Serials, open_serials
 from edgeapp.apps.wiring import Parts, settle
-from edgeapp.core.events import MS, CameraFrame, ConfigError, Detections
+from edgeapp.core.events import MS, CameraFrame, ConfigError, Detections, DeviceError
 from edgeapp.core.record import Sink
 from edgeapp.vision.calibrated import CalibratedLook
 from edgeapp.vision.inspection import Inspection, Look
@@ -164,3 +165,9 @@ async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[Ca
     )
     parts.count_drops("camera", frames)
     return frames
+
+
+def warn(lost: DeviceError) -> None:
+    """One line for each failed attempt to reach the camera."""
+    with suppress(OSError):
+        sys.stderr.write(f"edgeapp: {lost}\n")

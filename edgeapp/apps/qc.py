@@ -18,13 +18,13 @@ from edgeapp.apps import golden as known
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.eyes import belt_of, window_of
 from edgeapp.apps.golden import GoldenCheck, open_golden, past_runs
-from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight
+from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight, warn
 from edgeapp.apps.rules import last_rule, note_rule
 from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
 from edgeapp.apps.station_voice import screen, speaking
 from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
-from edgeapp.core.events import MS, CameraFrame, DeviceError, Outcome, Verdict
+from edgeapp.core.events import MS, CameraFrame, Outcome, Verdict
 from edgeapp.core.record import AnyRecord
 from edgeapp.devices.triggers import Triggers
 from edgeapp.vision.capture import Capture, Eye, Inspected
@@ -190,9 +190,3 @@ def say(verdict: Verdict) -> None:
             f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n"
         )
         sys.stdout.flush()
-
-
-def warn(lost: DeviceError) -> None:
-    """One line for each failed attempt to reach the camera."""
-    with suppress(OSError):
-        sys.stderr.write(f"edgeapp: {lost}\n")

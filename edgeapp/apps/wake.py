@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from edgeapp import config as settings
-from edgeapp.apps.inspection import open_camera
-from edgeapp.apps.qc import warn
+from edgeapp.apps.inspection import open_camera, warn
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, DeviceError
