@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +38,10 @@ def main() -> None:
     run([str(PYTHON), "scripts/make_manifest.py", "--check"])
     if not quick:  # nothing is downloaded while tests run
         run([str(PYTHON), "-c", "from edgeapp.near_edge import environment as e; e.no_wheel() or e.prepare()"])
-    run([str(PYTHON), "-m", "pytest", *(["--ignore=tests/e2e", "--ignore=tests/contract"] if quick else [])])
+    if quick:
+        run([str(PYTHON), "-m", "pytest", "--ignore=tests/e2e", "--ignore=tests/contract"])
+    else:
+        test()
     if not quick and "--no-train" not in sys.argv[1:]:
         train()
 
@@ -48,6 +52,22 @@ def run(command: list[str]) -> None:
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code:
         sys.exit(code)
+
+
+def test() -> None:
+    """The tests with whole applications wait more than they compute: they run beside the others, and are shown after them."""
+    beside = [str(PYTHON), "-m", "pytest", "tests/e2e", "-p", "no:cacheprovider"]
+    with tempfile.TemporaryFile() as shown, subprocess.Popen(beside, cwd=ROOT, stdout=shown, stderr=shown) as end_to_end:
+        rest = [str(PYTHON), "-m", "pytest", "--ignore=tests/e2e"]
+        print(f"$ {' '.join(rest)}", flush=True)
+        code = subprocess.run(rest, cwd=ROOT, check=False).returncode
+        end_to_end.wait()
+        print(f"$ {' '.join(beside)}", flush=True)
+        shown.seek(0)
+        sys.stdout.buffer.write(shown.read())
+        sys.stdout.flush()
+    if code or end_to_end.returncode:
+        sys.exit(code or end_to_end.returncode)
 
 
 def train() -> None:
