@@ -35,18 +35,21 @@ def run(config: Path | None) -> None:
         from edgeapp.apps.qc import station as app
     else:
         from edgeapp.apps.device import device as app
-    _until_stopped(app(device))
+    _until_stopped(app(device, config))
 
 
 @cli.command()
-@click.argument("what", type=click.Choice(["all", "kiosk", "qc"]), default="all")
+@click.argument("what", type=click.Choice(["all", "kiosk", "qc", "web"]), default="all")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("out"), show_default=True)
 @click.option("--parts", default=60, show_default=True, type=click.IntRange(1, 10_000), help="Parts on the conveyor.")
 @click.option("--turns", type=click.IntRange(1), help="Only the first so many questions.")
-def demo(what: str, out: Path, parts: int, turns: int | None) -> None:
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="Of the pages.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="End the pages by themselves.")
+def demo(what: str, out: Path, parts: int, turns: int | None, port: int, seconds: float | None) -> None:
     """Show a spoken conversation and a conveyor of parts; needs no sound card, camera, network or GPU.
 
-    Pictures, sound and records go into OUT. The last line of each demo is JSON.
+    Pictures, sound and records go into OUT. The last line of each demo is JSON. `web` serves the pages of a device
+    that does both without end.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -61,6 +64,10 @@ def demo(what: str, out: Path, parts: int, turns: int | None) -> None:
         from edgeapp.demo.qc import demo_qc
 
         failed |= not _until_stopped(demo_qc(out, parts))
+    if what == "web":
+        from edgeapp.demo.web import demo_web
+
+        failed |= not _until_stopped(demo_web(out, port, seconds))
     sys.exit(1 if failed else 0)
 
 
@@ -455,6 +462,64 @@ def models_remove(name: str) -> None:
     from edgeapp.models.commands import remove_model
 
     remove_model(Console(), name)
+
+
+@cli.group()
+def web() -> None:
+    """The pages: who may sign in, and what was changed."""
+
+
+_NAME = click.argument("name")
+
+
+@web.command("passwd")
+@_NAME
+@click.option("--role", type=click.Choice(["viewer", "operator", "engineer"]), help="Of a new user: engineer.")
+@click.option("--stdin", is_flag=True, help="Read the password from standard input, not from the terminal.")
+def web_passwd(name: str, role: str | None, *, stdin: bool) -> None:
+    """Make the user NAME or change the password; asked for, never given on the command line."""
+    from edgeapp.apps.web_users import set_password
+
+    set_password(name, role, stdin=stdin)
+
+
+@web.command("users")
+def web_users() -> None:
+    """List who may sign in."""
+    from edgeapp.apps.web_users import list_users
+
+    list_users()
+
+
+@web.command("remove")
+@_NAME
+def web_remove(name: str) -> None:
+    """Take the user NAME away; open sessions end."""
+    from edgeapp.apps.web_users import remove_user
+
+    remove_user(name)
+
+
+@web.command("audit")
+@click.option("--last", default=20, show_default=True, type=click.IntRange(1, 100_000), help="So many, newest last.")
+def web_audit(last: int) -> None:
+    """Check the chain of changes and print the last ones; exits 2 at a line that was changed."""
+    from edgeapp.apps.web_users import show_changes
+
+    show_changes(last)
+
+
+@cli.command()
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Of the device's pages.")
+@click.option(
+    "--token", type=click.Path(path_type=Path, dir_okay=False), help="The device's token file, if not its own."
+)
+@click.option("--once", is_flag=True, help="Print one picture of it and end.")
+def top(url: str, token: Path | None, *, once: bool) -> None:
+    """The live view in a terminal: verdicts, turns against their budget, stages, links, alarms. Ctrl-C ends it."""
+    from edgeapp.apps.top import show
+
+    show(url, token, once=once)
 
 
 @cli.group("near-edge")

@@ -127,7 +127,7 @@ class Wake(Section, frozen=True):
     """From the last words of either side to sleep."""
 
     key_device: str = "terminal"
-    """`terminal`, or an input device such as /dev/input/by-id/... (buttons on GPIO pins are input devices, too)."""
+    """`terminal`, `screen` (touch to talk on the kiosk's page only), or an input device such as /dev/input/by-id/... (buttons on GPIO pins are input devices, too)."""
 
     key: str = "space"
     """`space`, `enter` or a character of the terminal; the kernel's name of an input device's, such as KEY_SPACE."""
@@ -402,6 +402,40 @@ class Outputs(Section, frozen=True):
     reject: RejectOutput = RejectOutput()
 
 
+class Web(Section, frozen=True):
+    """The pages in a browser and the interface behind them; see docs/web.md."""
+
+    serve: bool = False
+    host: str = "127.0.0.1"
+    """The address to listen on. One that is not loopback needs a password (`edgeapp web passwd`), and TLS or `plain`."""
+
+    port: int = 8080
+    names: tuple[str, ...] = ()
+    """Further names under which browsers may reach it, such as kiosk.example; others are refused (DNS rebinding)."""
+
+    certificate: str = ""
+    """PEM files; with both the pages are served by TLS only."""
+
+    key: str = ""
+    plain: bool = False
+    """Serve an address that is not loopback without TLS: passwords then cross the network as they are."""
+
+    visitors: Literal["here", "anyone", "nobody"] = "here"
+    """Who may open the kiosk's face, which needs no login: the device's own screen, everybody who reaches the port, nobody."""
+
+    pictures: bool = True
+    """Show the cameras to who is signed in."""
+
+    words: bool = True
+    """Show the words of both sides: to who is signed in, and to visitors as captions."""
+
+    languages: tuple[Literal["en", "de", "fr", "es"], ...] = ("en",)
+    """Of the kiosk's face; the first is shown first. What it hears and says is the voice's configuration."""
+
+    idle_ms: float = 20_000.0
+    """After so long without speech the kiosk's face shows what may be asked."""
+
+
 class Records(Section, frozen=True):
     """What is written down, and where."""
 
@@ -422,6 +456,7 @@ class Config(Section, frozen=True):
     audio: Audio = Audio()
     vision: Vision = Vision()
     outputs: Outputs = Outputs()
+    web: Web = Web()
     records: Records = Records()
 
 
@@ -480,7 +515,10 @@ def _line_does_not_add_up(config: Config) -> str:
     twice = sorted({each for each in used if used.count(each) > 1})
     by_encoder = [key for key, on in (("vision.trigger.source", trigger.source == "encoder"),
                                       ("outputs.reject.by", reject.by == "encoder")) if on]  # fmt: skip
+    web = config.web
     checks = {
+        "web.certificate and key go together": bool(web.certificate) is not bool(web.key),
+        'web.languages is empty; name at least one, such as "en"': not web.languages,
         f"GPIO line {twice[0] if twice else ''} is used twice; give each signal a line of its own": bool(twice),
         "GPIO lines are named, which needs outputs.gpio.chip": bool(used) and not gpio,
         f"{''.join(by_encoder[:1])} is 'encoder', which needs vision.encoder.source": bool(by_encoder)

@@ -53,6 +53,7 @@ _PACKAGES: Final = {
     "plots": ("matplotlib",),
     "hub": ("huggingface_hub",),
     "near-edge": ("tritonclient", "grpc", "cryptography"),
+    "web": ("fastapi", "uvicorn", "websockets", "argon2"),
 }
 
 
@@ -61,14 +62,20 @@ def doctor(path: Path | None) -> int:
     console = Console(soft_wrap=True, highlight=False)
     marks = {"ok": "[green]ok    [/]", "note": "[yellow]note  [/]", "broken": "[red]broken[/]"}
     broken = 0
-    for check in _CHECKS:
-        for finding in check(path):
-            broken += finding.state == "broken"
-            console.print(f"{marks[finding.state]}  [bold]{finding.what}[/]: {escape(finding.says)}")
-            if finding.fix:
-                console.print(f"        fix: [cyan]{escape(finding.fix)}[/]")
+    for finding in findings(path):
+        broken += finding.state == "broken"
+        console.print(f"{marks[finding.state]}  [bold]{finding.what}[/]: {escape(finding.says)}")
+        if finding.fix:
+            console.print(f"        fix: [cyan]{escape(finding.fix)}[/]")
     console.print(f"{broken} broken" if broken else "Nothing is broken. A note limits what this machine can do.")
     return 1 if broken else 0
+
+
+def findings(path: Path | None, *, running: bool = False) -> Iterator[Finding]:
+    """All lines of the report. `running`: beside an application, so nothing sounds and no sound card is opened."""
+    for check in _CHECKS:
+        if not (running and check in {_audio, _echo}):
+            yield from check(path)
 
 
 def _config(path: Path | None) -> Iterator[Finding]:

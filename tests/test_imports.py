@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
+    "web": {"core", "models", "observe", "station", "web"},
     "config.py": {"core"},
 }
 
 # Vendors live where hardware, models and networks are; anywhere else only these.
-VENDOR_ROOMS = {"engines", "devices", "models", "observe", "near_edge", "doctor.py"}
+VENDOR_ROOMS = {"engines", "devices", "models", "observe", "near_edge", "web", "doctor.py"}
 ANYWHERE = {"numpy"}
 WIRING_MAY = {"click", "rich", "msgspec", "matplotlib", "cv2", "soundfile"}
 

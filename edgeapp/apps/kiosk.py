@@ -8,11 +8,12 @@ from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edgeapp import config as settings
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
+from edgeapp.apps.web import BUNDLED_CONTENT, Front
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk, Clause, Speech, Transcript, Utterance
@@ -31,8 +32,6 @@ from edgeapp.voice.speculation import Speculation, SpeculationRule
 from edgeapp.voice.tools import Toolbox
 from edgeapp.voice.turns import Manners
 from edgeapp.voice.wake import Attention, Way
-
-BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,26 @@ class Voice:
         return getattr(self.stt.local, "suppose", None)
 
 
-async def kiosk(config: settings.Config) -> None:
-    """Hold conversations until the microphone ends or somebody stops it."""
+async def kiosk(config: settings.Config, file: Path | None = None) -> None:
+    """Hold conversations until the microphone ends or somebody stops it. `file` is where the configuration was read."""
+    front = Front(config, file)
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack))
+        parts = Parts(stack, sink_of(config.records, stack, *front.sinks))
+        await front.open(parts)
         voice = await open_voice(config, parts)
         ear, mouth = await open_sound(config.audio, parts)
-        await converse(config, parts, voice, ear, mouth)
+        await converse(config, parts, voice, ear, mouth, front.converses)
 
 
 async def converse(
-    config: settings.Config, parts: Parts, voice: Voice, ear: AsyncIterable[AudioChunk], mouth: Speaker
+    config: settings.Config,
+    parts: Parts,
+    voice: Voice,
+    ear: AsyncIterable[AudioChunk],
+    mouth: Speaker,
+    on_open: Callable[[Conversation], None] = lambda _: None,
 ) -> None:
-    """Listen while the configured ways say so, until the microphone ends."""
+    """Listen while the configured ways say so, until the microphone ends. `on_open` is told of the conversation."""
     wake, aside = config.voice.wake, set[asyncio.Task[None]]()
 
     def begin(work: Any) -> None:
@@ -84,6 +90,7 @@ async def converse(
 
     attention = Attention(rule_of(wake), on_wake=wakes, on_sleep=lambda _: begin(conversation.forget()))
     conversation = await open_conversation(config, parts, voice, attention)
+    on_open(conversation)
     async with attending(wake, attention, parts):
         await conversation.listen(ear, mouth)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.events import MS, CameraFrame, DeviceError, Verdict
 from edgeapp.vision.inspection import Inspection, watch
@@ -15,12 +17,14 @@ from edgeapp.vision.rules import InspectionRule
 from edgeapp.vision.split import SplitDetector
 
 
-async def station(config: settings.Config) -> None:
-    """Judge parts until the camera's source ends or somebody stops it."""
+async def station(config: settings.Config, file: Path | None = None) -> None:
+    """Judge parts until the camera's source ends or somebody stops it. `file` is where the configuration was read."""
+    front = Front(config, file)
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, sink_of(config.records, stack))
+        parts = Parts(stack, sink_of(config.records, stack, *front.sinks))
         inspection = await open_inspection(config, parts)
-        await watch(await open_camera(config.vision.camera, parts), inspection, say, warn)
+        await front.open(parts)
+        await watch(await open_camera(config.vision.camera, parts), inspection, front.showing(say), warn)
 
 
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:

@@ -37,7 +37,7 @@ async def attending(wake: settings.Wake, attention: Attention, parts: Parts) -> 
     """
     async with asyncio.TaskGroup() as sources:
         tasks = []
-        if "key" in wake.ways:
+        if "key" in wake.ways and wake.key_device != "screen":
             options = key.Options(device=wake.key_device, key=wake.key)
             presses = await parts.stack.enter_async_context(key.open_key(options))
             tasks.append(sources.create_task(_press(presses, attention)))

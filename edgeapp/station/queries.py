@@ -102,9 +102,13 @@ def verdicts(
     seq: int | None = None,
     window: Window = Window(),
     newest: int | None = None,
+    before: int | None = None,
     columns: Sequence[str] = COLUMNS,
 ) -> Iterator[dict[str, Any]]:
-    """Verdicts by what is known of them, oldest first, streamed; with `newest` the last so many, newest first."""
+    """Verdicts by what is known of them, oldest first, streamed; with `newest` the last so many, newest first.
+
+    `before` leaves out that row and all after it: the next page of the newest.
+    """
     where, values = ["1"], list[Any]()
     for condition, value in [
         ("seq IN (SELECT seq FROM causes WHERE cause = ?)", cause),
@@ -112,6 +116,7 @@ def verdicts(
         (_BY.format(name="lot"), lot),
         ("outcome = ?", outcome),
         ("seq = ?", seq),
+        ("seq < ?", before),
     ]:
         if value not in {"", None}:
             where.append(condition)

@@ -21,6 +21,7 @@ from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.voice.answering import Answering
 from edgeapp.voice.endpoint import FRAME_NS, Endpointer, EndpointRule, Framer, Speaking
+from edgeapp.voice.glance import Doing, Glance
 from edgeapp.voice.interruption import DUCKED_GAIN, Act, Interruption, InterruptionRule, is_echo
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker
@@ -117,6 +118,27 @@ class Conversation:
     def busy(self) -> bool:
         """Is a turn being answered?"""
         return self.turns.busy
+
+    @property
+    def attention(self) -> Attention:
+        """When it listens."""
+        return self._attention
+
+    def glance(self) -> Glance:
+        """What a screen shows now. Reads and changes nothing, so it may be asked at any time."""
+        turn, speaks = self.turns.current, bool(self._endpointer.heard)
+        if self.busy and turn is not None:
+            audible = turn.first_audible_ns is not None and turn.first_audible_ns <= now_ns()
+            doing = Doing.SPEAKING if audible else Doing.THINKING
+        elif not self._attention.awake:
+            doing = Doing.ASLEEP
+        else:
+            doing = Doing.HEARING if speaks else Doing.LISTENING
+        if doing is Doing.HEARING:
+            return Glance(doing, self._endpointer.number, self._partial.text)
+        if turn is None:
+            return Glance(doing)
+        return Glance(doing, turn.utterance.number, turn.question, turn.heard(self.turns.speaker.played_ns))
 
     async def listen(self, heard: AsyncIterable[AudioChunk], speaker: Speaker) -> None:
         """Take the microphone's audio until it ends, answer through `speaker`, then let the last reply finish.

@@ -80,6 +80,11 @@ class Attention:
             self._sleep("its turn is over" if self._closing else "nobody spoke")
         return Way.ALWAYS in self.rule.ways or (self._awake and not self._closing)
 
+    @property
+    def awake(self) -> bool:
+        """Was it listening when it was last asked? Unlike `listening` it changes nothing."""
+        return Way.ALWAYS in self.rule.ways or (self._awake and not self._closing)
+
     def hears(self, now_ns: int) -> bool:
         """Must speech be recognised? Asleep only if it may hold the keyphrase."""
         return self.listening(now_ns) or Way.KEYPHRASE in self.rule.ways

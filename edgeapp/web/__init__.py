@@ -1,0 +1,1 @@
+"""The pages and interfaces that the device serves."""
