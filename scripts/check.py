@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = ROOT / ".venv" / "bin" / "python"
 DEBIAN = {"libportaudio2": "libportaudio.so.2"}
-PROGRAMS = {"mosquitto": "mosquitto", "mosquitto-clients": "mosquitto_sub"}
+PROGRAMS = {"mosquitto": "mosquitto", "mosquitto-clients": "mosquitto_sub", "chromium": "chromium"}
 FUNCTION_LINES_MAX = 70
 
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
-from edgeapp.apps.web import BUNDLED_CONTENT, Front
+from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, settle, sink_of
 from edgeapp.core.budget import Budget
 from edgeapp.core.events import MS, AudioChunk, Clause, Speech, Transcript, Utterance
@@ -32,6 +32,8 @@ from edgeapp.voice.speculation import Speculation, SpeculationRule
 from edgeapp.voice.tools import Toolbox
 from edgeapp.voice.turns import Manners
 from edgeapp.voice.wake import Attention, Way
+
+BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +69,7 @@ def _token(file: Path | None) -> str:
         ) from error
 
 
-def _news(url: str, token: str) -> Iterator[dict[str, Any]]:
+def _news(url: str, token: str) -> Generator[dict[str, Any]]:
     """What changed, as it comes. Raises BackendError when the device cannot be reached any more."""
     try:
         from websockets.exceptions import WebSocketException

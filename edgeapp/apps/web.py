@@ -33,7 +33,6 @@ from edgeapp.web.site import Book, Face, Site, Touch
 from edgeapp.web.trail import Trail
 from edgeapp.web.users import Users
 
-BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 _QUESTIONS_MAX: Final = 8  # on the idle screen
 
 
@@ -86,6 +85,8 @@ class Front:
 
     def converses(self, conversation: Conversation) -> None:
         """This conversation is the one on the kiosk's face."""
+        from edgeapp.apps.kiosk import BUNDLED_CONTENT  # which knows this file
+
         wake, web, attention = self._config.voice.wake, self._config.web, conversation.attention
         named = self._config.voice.content
         content = load_content(Path(named) if named else BUNDLED_CONTENT)

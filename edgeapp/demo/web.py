@@ -34,12 +34,15 @@ from edgeapp.web.users import Role, Users
 if TYPE_CHECKING:
     from edgeapp.devices.files import VirtualAudio
 
-PARTS_PER_MINUTE: Final = 60.0
+PARTS_PER_MINUTE: Final = 40.0
+DEFECT_SHARE: Final = 0.12
+"""Much for a line, so that there is evidence to look at."""
+
 _PAUSE_S: Final = 5.0  # between a reply and the next question
 _TURN_LIMIT_S: Final = 20.0
 _PAST_HOURS: Final = 8
 _PAST_PER_MINUTE: Final = 12
-_CAUSES: Final = {"scratch": 0.016, "dent": 0.009, "stain": 0.006, "missing_hole": 0.003, "burr": 0.002, "crack": 0.001}
+_CAUSES: Final = {"scratch": 0.034, "dent": 0.022, "stain": 0.013, "missing_hole": 0.008, "burr": 0.005, "crack": 0.003}
 """Shares of the drawn past: what a Pareto chart is for."""
 
 
@@ -70,7 +73,7 @@ async def demo_web(out: Path, port: int, seconds: float | None) -> bool:
         url = await front.open(parts)
         sys.stderr.write(f"edgeapp: sign in at {url}/login as demo with {password}\n")
         belt = await stack.enter_async_context(
-            start(Options(parts=MAX_PARTS, parts_per_minute=PARTS_PER_MINUTE, source="belt", defect_share=0.25))
+            start(Options(parts=MAX_PARTS, parts_per_minute=PARTS_PER_MINUTE, source="belt", defect_share=DEFECT_SHARE))
         )
         audio = VirtualAudio(block_samples=256)
         try:
@@ -144,7 +147,7 @@ def _draw_past(folder: Path) -> None:
 
 
 def _row(chance: random.Random, utc_ns: int, minute: int) -> Entry:
-    worn = 3.0 if -150 <= minute < -120 else 1.0  # a tool that was worn, so that the chart has something to say
+    worn = 2.2 if -150 <= minute < -120 else 1.0  # a tool that was worn, so that the chart has something to say
     causes = tuple(name for name, share in _CAUSES.items() if chance.random() < share * worn)
     outcome = Outcome.FAIL if causes else Outcome.NOT_INSPECTED if chance.random() < 0.002 else Outcome.PASS
     kind = chance.choice(("washer", "bracket"))

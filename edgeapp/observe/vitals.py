@@ -21,7 +21,7 @@ class Vitals:
     def __init__(self, root: Path = Path("/")) -> None:
         zones = sorted(root.glob("sys/class/thermal/thermal_zone*/temp"))[:_SENSORS_MAX]
         self._zones = [(_read(zone.with_name("type")) or zone.parent.name, zone) for zone in zones]
-        self._watts = [
+        self._watts: list[tuple[str, tuple[Path, ...]]] = [
             (_label(each, "power"), (each,)) for each in sorted(root.glob("sys/class/hwmon/hwmon*/power*_input"))
         ]
         for volts in sorted(root.glob("sys/class/hwmon/hwmon*/in*_input")):

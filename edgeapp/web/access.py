@@ -30,14 +30,17 @@ CSRF_HEADER: Final = "x-edgeapp-csrf"
 _CHANGING: Final = {"POST", "PUT", "PATCH", "DELETE"}
 _LOCAL_NAMES: Final = {"localhost"}
 
+_CSP: Final = (
+    b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; "
+    b"object-src 'none'"
+)
 _HEADERS: Final = [
-    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
-                                 b"form-action 'self'; object-src 'none'"),
+    (b"content-security-policy", _CSP),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-]  # fmt: skip
+]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Any]

@@ -172,7 +172,10 @@ async def _fetch(site: Site, pull: Pull, name: str) -> None:
         loop.call_soon_threadsafe(pull.say, line)
 
     def watch(file: str, total: int) -> Callable[[int], None]:
-        return lambda count: loop.call_soon_threadsafe(pull.came, file, total, count) and None
+        def came(count: int) -> None:
+            loop.call_soon_threadsafe(pull.came, file, total, count)
+
+        return came
 
     def accept(model: Model, folder: FilePath) -> None:
         if site.check:
@@ -227,7 +230,7 @@ def _models() -> Models:
                 gated=each.gated,
                 convert=each.convert,
                 note=each.note,
-            )  # fmt: skip
+            )
             for each in catalogue()
             if find(each.name) is None
         ],

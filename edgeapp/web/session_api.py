@@ -116,9 +116,15 @@ def router() -> APIRouter:
             cookie_name(site), token, max_age=LASTS_NS // 10**9, httponly=True, samesite="strict", secure=site.secure
         )
         return SessionNow(
-            device=site.name, app=site.app, user=asked.user, role=user.role, csrf=begun.csrf, users=True,
-            kiosk=site.app != "qc", station=site.app != "kiosk",
-        )  # fmt: skip
+            device=site.name,
+            app=site.app,
+            user=asked.user,
+            role=user.role,
+            csrf=begun.csrf,
+            users=True,
+            kiosk=site.app != "qc",
+            station=site.app != "kiosk",
+        )
 
     @api.post("/logout", status_code=204, responses={401: {}, 403: {}})
     async def logout(request: Request, response: Response, site: Here) -> None:
@@ -158,6 +164,6 @@ def _add_users(api: APIRouter) -> None:
                 what=each.what,
                 of=each.of,
                 outcome=each.outcome,
-            )  # fmt: skip
+            )
             for each in site.trail.newest(last)
         ]

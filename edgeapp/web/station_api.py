@@ -295,7 +295,7 @@ def _summary(database: sqlite3.Connection, window: Window, every_min: int) -> Su
                 low=point.low,
                 high=point.high,
                 alarms=fired.get(n, []),
-            )  # fmt: skip
+            )
             for n, ((began_ns, _), point) in enumerate(zip(groups, chart.points, strict=True))
         ],
         rejects=_bars(spc.pareto(queries.causes(database, window))),
@@ -365,7 +365,9 @@ def _whole(database: sqlite3.Connection, row: dict[str, Any]) -> VerdictWhole:
         Seen(left=b["left"], top=b["top"], right=b["right"], bottom=b["bottom"], label=b["label"], score=b["score"])
         for b in json.loads(row["boxes"] or "[]")
     ]
-    texts = {name: row[name] or "" for name in ("model", "rule", "placement", "operator", "image_lost", "hash")}
+    texts: dict[str, Any] = {
+        name: row[name] or "" for name in ("model", "rule", "placement", "operator", "image_lost", "hash")
+    }
     return VerdictWhole(
         **_line(row, judgements[-1].outcome if judgements else ""),
         **texts,

@@ -105,7 +105,7 @@ function draw() {
 
 function tick() {
   const time = new Date();
-  text(at("clock"), time.toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" }));
+  text(at("clock"), time.toLocaleTimeString(language === "en" ? "en-GB" : language, { hour: "2-digit", minute: "2-digit" }));
   const days = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
   const today = face?.hours.find(([day]) => day === days[time.getDay()]);
   text(at("hours"), today ? TEXTS[language].today(TEXTS[language].days[time.getDay()], today[1]) : "");

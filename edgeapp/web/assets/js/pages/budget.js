@@ -47,8 +47,21 @@ function waterfall({ budget_ms, rows }) {
     h("span", { class: "name" }, row.name),
     track(row),
     h("span", { class: `took ${row.took_ms !== null && row.took_ms <= budget_ms ? "pass" : "fail"}` }, row.took_ms === null ? row.outcome : ms(row.took_ms)),
-    h("span", { class: "where" }, row.where.length ? row.where.map((each) => `${each.stage} ${each.side}${each.side === "none" ? "" : ` (${each.why})`}`).join(" · ") : "", row.foreseen ? " · prepared ahead" : "", row.opener ? " · opener" : "", row.end_why ? ` · ${row.end_why}` : ""),
+    h("span", { class: "where", title: row.end_why ? `taken for finished: ${row.end_why}` : "" }, whereAndWhy(row)),
   ]));
+}
+
+// Stages that ran at one place for one reason are named together.
+function whereAndWhy(row) {
+  const places = new Map();
+  for (const each of row.where) {
+    const says = each.side === "none" ? each.error || "no answer" : `${each.side}, ${each.why}`;
+    places.set(says, [...(places.get(says) ?? []), each.stage]);
+  }
+  const parts = [...places].map(([says, stages]) => `${stages.join(", ")}: ${says}`);
+  if (row.foreseen) parts.unshift("prepared ahead");
+  if (row.opener) parts.unshift("opener first");
+  return parts.join(" · ");
 }
 
 function stageTable(stages) {

@@ -17,7 +17,7 @@ export function open(root, { who }) {
   const said = h("p", { role: "status", class: "small dim" });
   root.append(h("div", { class: "row", style: { "margin-bottom": "var(--gap)" } }, h("h1", {}, "Health")), h("div", { class: "grid" },
     h("section", { class: "panel", "aria-label": "Machine" }, figures),
-    h("div", { class: "grid two" },
+    h("div", { class: "grid three" },
       h("section", { class: "panel" }, h("div", { class: "row" }, h("h2", {}, "Alarms"), h("span", { class: "push" }), who.station && who.csrf && who.role !== "viewer" ? seen : null), said, alarms),
       h("section", { class: "panel" }, h("h2", {}, "Temperatures and power"), warm),
       h("section", { class: "panel" }, h("h2", {}, "Dropped by a buffer"), drops)),
@@ -47,7 +47,7 @@ export function open(root, { who }) {
     update({ machine, alarms: list, drops: dropped }) {
       if (machine) {
         fill(figures, [["processor", `${machine.cpu_share.toFixed(2)}`, `of ${machine.cores} cores`], ["memory", String(machine.rss_mb), "MB"], ["load", machine.load.toFixed(1), ""], ["longest stall", machine.loop_stall_ms.toFixed(0), "ms"], ["screens", String(machine.viewers), ""]]
-          .map(([name, value, unit]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, ` ${unit}`)))));
+          .map(([name, value, unit]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", { class: "unit" }, ` ${unit}`)))));
         const sensors = [...Object.entries(machine.temperatures_c).map(([name, value]) => [name, `${value.toFixed(1)} °C`]), ...Object.entries(machine.power_w).map(([name, value]) => [name, `${value.toFixed(2)} W`])];
         fill(warm, sensors.length ? h("table", {}, h("tbody", {}, sensors.map(([name, value]) => h("tr", {}, h("td", {}, name), h("td", { class: "r" }, value))))) : h("p", { class: "empty" }, "This machine's kernel shows no sensor."));
       }

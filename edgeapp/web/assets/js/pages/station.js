@@ -57,7 +57,7 @@ export function open(root, { who }) {
         ["not inspected", count(now.not_inspected), now.not_inspected_by[0]?.cause ?? ""],
         ["good among rejects", percent(now.good_among_rejects.value), now.seen_again ? `${now.seen_again} seen again` : "nobody looked yet"],
         ["bad among passes", percent(now.bad_among_passes.value), ""],
-      ].map(([name, value, note]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, note && h("small", {}, ` ${note}`)))));
+      ].map(([name, value, note]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, note || "\u00a0")))));
       fill(control, now.points.length ? controlChart(now) : h("p", { class: "empty" }, "No part was inspected in this time."));
       fill(pareto, now.rejects.length ? paretoChart(now.rejects) : h("p", { class: "empty" }, "No reject in this time."));
     } catch (error) {
@@ -87,7 +87,7 @@ export function open(root, { who }) {
       : h("span", { class: "picture" }, "no picture");
     return h("button", { class: "card", onclick: () => show(row.seq) }, picture, h("span", { class: "says" },
       h("span", { class: "row" }, h("span", { class: `chip ${tone(row.outcome)}` }, words(row.outcome)), row.judged && h("span", { class: "chip" }, `found ${row.judged}`)),
-      h("span", {}, row.why.replaceAll("_", " ")), h("span", { class: "dim num" }, `${day(row.utc_ms)} ${clock(row.utc_ms)} · ${row.serial || `part ${row.number}`}`)));
+      h("span", {}, row.why.replaceAll("_", " ")), h("span", { class: "dim num" }, `${day(row.utc_ms)} ${clock(row.utc_ms)}`), h("span", { class: "dim num" }, row.serial || `part ${row.number}`)));
   }
 
   async function show(seq) {
