@@ -84,7 +84,7 @@ class Front:
         return both
 
     def converses(self, conversation: Conversation) -> None:
-        """This conversation is the one on the kiosk's face."""
+        """Show `conversation` on the kiosk's face."""
         from edgeapp.apps.kiosk import BUNDLED_CONTENT  # which knows this file
 
         wake, web, attention = self._config.voice.wake, self._config.web, conversation.attention

@@ -103,6 +103,7 @@ def _listen(address: Address) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address.host, address.port))
+        listening.listen(CONNECTIONS_MAX)  # who comes before the server accepts waits
     except OSError as error:
         listening.close()
         raise ConfigError(

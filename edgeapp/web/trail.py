@@ -54,6 +54,9 @@ class Trail:
             self._head, self._size = Head(), 0
             with self._one:
                 self._catch_up()
+        except ConfigError:
+            self._stream.close()
+            raise
         except OSError as error:
             raise ConfigError(f"cannot write the audit trail {file}: {error.strerror}; mend its rights") from error
 
