@@ -193,6 +193,15 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> None:
     sys.exit(measure(quick=quick, folder=folder))
 
 
+@bench.command("web")
+@click.option("--quick", is_flag=True, help="End within 60 seconds.")
+def bench_web(*, quick: bool) -> None:
+    """What ten viewers of the pages cost a running line: CPU for each, and the verdicts' p95 with and without them."""
+    from edgeapp.bench.web import bench_web as measure
+
+    sys.exit(measure(quick=quick))
+
+
 @bench.command("offload")
 @click.option("--simulated", is_flag=True, help="On virtual time: every policy and two oracles in the same worlds.")
 @click.option("--real", is_flag=True, help="A real Triton behind a relay that behaves like a car's 5G; minutes.")

@@ -8,18 +8,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, Box, CameraFrame, Outcome, TimestampKind, Verdict
+from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Outcome, TimestampKind, Verdict
 from edgeapp.core.record import AlarmRecord, DropRecord, GateRecord, Record, TurnRecord
 from edgeapp.station.evidence import Evidence
 from edgeapp.station.images import Policy
 from edgeapp.station.ledger import open_ledger
 from edgeapp.web.app import create_app
+from edgeapp.web.desk import DryRun, Flip, GoldenRun, RuleLine
 from edgeapp.web.history import Budgets, History
 from edgeapp.web.live import Live
 from edgeapp.web.picture import jpeg
@@ -43,13 +45,45 @@ class Finding:
     fix: str = ""
 
 
+class Book:
+    """A rule book of one rule; asked, it would have judged row 3 otherwise."""
+
+    def lines(self) -> list[RuleLine]:
+        return [RuleLine("7", "7 0123456789ab", "ada", "the lamp was changed", 1_700_000_000 * 10**9, in_use=True)]
+
+    def text(self) -> str:
+        return 'version = "7"\n'
+
+    def dry_run(self, toml: str, hours: float) -> DryRun:
+        if "version" not in toml:
+            raise ConfigError("the rule has no version: give one")
+        return DryRun(40, 1, (Flip(3, "FAIL", "PASS", "scratch 0.70 is below 0.80"),), cannot_tell=2)
+
+
+class GoldenParts:
+    """Golden parts that are as they should be, once somebody asked."""
+
+    def __init__(self) -> None:
+        self.done: list[GoldenRun] = []
+
+    def trouble(self) -> str:
+        return "" if self.done else "the golden parts were not looked at in this shift"
+
+    def runs(self) -> list[GoldenRun]:
+        return self.done[::-1]
+
+    async def run(self, why: str) -> GoldenRun:
+        self.done.append(GoldenRun(1_700_000_000 * 10**9, why, ok=True, wrong=(), drift=("the light: 3 % darker",)))
+        return self.done[-1]
+
+
 def open_site(folder: Path, live: Live, **more: Any) -> Site:
     """A site whose files lie in `folder`, with an engineer, an operator and a viewer."""
     users = Users(folder / "users.json")
     if not users.all():
         for role in Role:
             users.set(str(role), role, PASSWORD)
-    said = {
+    said: dict[str, Any] = {
         "name": "press 3",
         "app": "device",
         "doctor": lambda: [Finding("system", "ok", "two cores"), Finding("cameras", "note", "none", "plug one in")],
@@ -136,6 +170,10 @@ class Device:
             self.history(each)
 
 
+def _jpeg(shown: CameraFrame) -> bytes:
+    return jpeg(shown)[0]
+
+
 @asynccontextmanager
 async def device(
     folder: Path, port: int = 0, *, pictures: bool = True, ledger_rows: int = 0, **more: Any
@@ -162,7 +200,7 @@ async def device(
                 causes = {"FAIL": ("scratch",), "NOT_INSPECTED": ("late",)}.get(outcome, ())
                 evidence = Evidence(verdict(number, outcome), causes, rule="1", serial=f"S{number}", part_type="washer")
                 shown = frame(number)
-                await ledger.record(evidence, lambda shown=shown: jpeg(shown)[0])
+                await ledger.record(evidence, partial(_jpeg, shown))
         live.sample("captions", 100 * MS, lambda: dict(one.said))
         live.sample("links", 1_000 * MS, lambda: {"triton": {"answers": 2, "p50_ms": 31.0, "p95_ms": 48.0, "jitter_ms": 6.0, "last_ms": [30.0, 48.0], "open": False, "trust": 1.0}})  # fmt: skip
         live.sample("machine", 1_000 * MS, lambda: {"cpu_share": 0.4, "cores": 2, "rss_mb": 410, "load": 0.7, "loop_stall_ms": 3.0, "viewers": live.viewers, "temperatures_c": {"cpu": 51.5}, "power_w": {"VDD_IN": 7.25}})  # fmt: skip
@@ -185,7 +223,9 @@ class Running:
 
     async def _main(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with device(self._folder, self._port, ledger_rows=40, acknowledge=lambda: None) as self.device:
+        async with device(
+            self._folder, self._port, ledger_rows=40, acknowledge=lambda: None, rules=Book(), golden=GoldenParts()
+        ) as self.device:
             self._started.set()
             await self._end.wait()
 

@@ -149,12 +149,13 @@ def _stages(stages: dict[str, Any], links: dict[str, Any]) -> Panel:
         table.add_row(
             name, f"p50 {p50} ms", f"p95 {p95} ms", f"bound {each['bound_ms']:g} ms", share, Text(whys, "dim")
         )
+    weather_of = Table.grid(padding=(0, 2))
     for name, each in links.items():
         weather = f"{each['p50_ms']:g} ms, jitter {each['jitter_ms']:g} ms" if each["answers"] else "no answer yet"
-        table.add_row(
+        weather_of.add_row(
             name, weather, Text("breaker open", "red") if each["open"] else "breaker closed", f"trust {each['trust']:g}"
         )
-    return Panel(table, title="stages and links", title_align="left")
+    return Panel(Group(table, weather_of), title="stages and links", title_align="left")
 
 
 def _machine(now: dict[str, Any], drops: dict[str, int], url: str) -> Panel:

@@ -26,6 +26,7 @@ from edgeapp.voice.content import DAYS, Content, hours_text, load_content
 from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.glance import Doing, Glance
 from edgeapp.voice.wake import Way
+from edgeapp.web.desk import Golden, Rules
 from edgeapp.web.history import Budgets, History
 from edgeapp.web.live import Live
 from edgeapp.web.sessions import Sessions, device_token
@@ -61,6 +62,8 @@ class Front:
         self.ledger: tuple[Path, Book | None] | None = None
         """The station's ledger, if it keeps one: its folder, and what writes it."""
 
+        self.rules: Rules | None = None
+        self.golden: Golden | None = None
         self.acknowledge: Callable[[], None] | None = None
         self.check: Check = check
 
@@ -145,6 +148,8 @@ class Front:
             ledger_folder=self.ledger[0] if self.ledger else None,
             ledger=self.ledger[1] if self.ledger else None,
             defects=self._config.vision.rule.defects,
+            rules=self.rules,
+            golden=self.golden,
             acknowledge=self.acknowledge,
             doctor=self._doctor,
             check=self.check,

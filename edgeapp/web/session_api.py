@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from edgeapp.core.clock import now_ns
 from edgeapp.web.access import CSRF_HEADER, Engineer, Here, address_of, change, cookie_name, person_of
 from edgeapp.web.sessions import LASTS_NS
+from edgeapp.web.site import Site
 from edgeapp.web.users import PASSWORD_MAX, Role
 
 _HASHING_MAX: Final = 8  # attempts that may wait for the one that is hashed; 19 MB and 50 ms each
@@ -33,6 +34,11 @@ class SessionNow(BaseModel):
 
     kiosk: bool
     station: bool
+    rules: bool
+    """Is there a rule book?"""
+
+    golden: bool
+    """Are there golden parts?"""
 
 
 class Login(BaseModel):
@@ -78,16 +84,8 @@ def router() -> APIRouter:
     @api.get("/session")
     async def session(request: Request, site: Here) -> SessionNow:
         person = person_of(request)
-        return SessionNow(
-            device=site.name,
-            app=site.app,
-            user=person.name if person else "",
-            role=person.role if person else "",
-            csrf=person.session.csrf if person and person.session else "",
-            users=bool(site.users.all()),
-            kiosk=site.app != "qc",
-            station=site.app != "kiosk",
-        )
+        csrf = person.session.csrf if person and person.session else ""
+        return _now(site, person.name if person else "", person.role if person else "", csrf)
 
     @api.post("/login", responses={401: {}, 403: {}, 429: {}})
     async def login(request: Request, response: Response, site: Here, asked: Login) -> SessionNow:
@@ -115,16 +113,7 @@ def router() -> APIRouter:
         response.set_cookie(
             cookie_name(site), token, max_age=LASTS_NS // 10**9, httponly=True, samesite="strict", secure=site.secure
         )
-        return SessionNow(
-            device=site.name,
-            app=site.app,
-            user=asked.user,
-            role=user.role,
-            csrf=begun.csrf,
-            users=True,
-            kiosk=site.app != "qc",
-            station=site.app != "kiosk",
-        )
+        return _now(site, asked.user, user.role, begun.csrf)
 
     @api.post("/logout", status_code=204, responses={401: {}, 403: {}})
     async def logout(request: Request, response: Response, site: Here) -> None:
@@ -135,6 +124,21 @@ def router() -> APIRouter:
 
     _add_users(api)
     return api
+
+
+def _now(site: Site, user: str, role: str, csrf: str) -> SessionNow:
+    return SessionNow(
+        device=site.name,
+        app=site.app,
+        user=user,
+        role=role,
+        csrf=csrf,
+        users=bool(site.users.all()),
+        kiosk=site.app != "qc",
+        station=site.app != "kiosk",
+        rules=site.rules is not None,
+        golden=site.golden is not None,
+    )
 
 
 def _add_users(api: APIRouter) -> None:

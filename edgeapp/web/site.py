@@ -11,6 +11,7 @@ from edgeapp.models.golden import Check
 from edgeapp.station.evidence import Judgement
 from edgeapp.station.ledger import Receipt
 from edgeapp.web.attempts import Attempts
+from edgeapp.web.desk import Golden, Rules
 from edgeapp.web.live import Live
 from edgeapp.web.sessions import Sessions
 from edgeapp.web.trail import Trail
@@ -96,6 +97,8 @@ class Site:
     defects: tuple[str, ...] = ()
     """What a part can be judged to have."""
 
+    rules: Rules | None = None
+    golden: Golden | None = None
     acknowledge: Callable[[], None] | None = None
     doctor: Callable[[], Sequence[Finding]] = list
     """For a thread: seconds."""

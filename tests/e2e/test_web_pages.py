@@ -142,6 +142,20 @@ def test_a_part_is_judged_again_with_the_keyboard_alone(page: Page, shown: Runni
     page.locator(".evidence .card .chip", has_text="found PASS").first.wait_for()
 
 
+def test_the_golden_parts_are_run_and_a_rule_is_asked_about_old_parts(page: Page, shown: Running) -> None:
+    _opened(page, shown, "/station")
+    page.get_by_text("not looked at in this shift").wait_for()
+    page.get_by_role("button", name="Look at them now").click()
+    page.get_by_text("asked by engineer").wait_for()
+    page.get_by_text("Parts may pass.").wait_for()
+    rule = page.get_by_label("A rule, as TOML")
+    assert rule.input_value() == 'version = "7"\n'
+    page.get_by_role("button", name="Ask the last 8 hours").click()
+    page.get_by_text("1 of 40 verdicts would have been others; of 2 it cannot be told.").wait_for()
+    page.get_by_role("button", name="3", exact=True).click()
+    page.get_by_role("dialog").get_by_text("washer").first.wait_for()
+
+
 def test_health_and_models_follow_the_device(page: Page, shown: Running) -> None:
     _opened(page, shown, "/health")
     page.get_by_text("51.5 °C").wait_for()

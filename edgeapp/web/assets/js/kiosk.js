@@ -72,7 +72,7 @@ function labels() {
   at("languages").setAttribute("aria-label", says.languages);
   at("sight").setAttribute("aria-label", says.sight);
   fill(at("languages"), face.languages.length > 1 && face.languages.map((code) => h("button", { lang: code, "aria-pressed": String(code === language), onclick: () => { stirred = Date.now(); choose(code); } }, TEXTS[code].name)));
-  fill(at("sight"), sight("size", "large", "A+", says.large), sight("contrast", "high", "◑", says.contrast));
+  fill(at("sight"), sight("size", "large", "A+", `A+ ${says.large}`), sight("contrast", "high", "◑", says.contrast));
   draw();
 }
 

@@ -4,6 +4,7 @@ import { get, post } from "../api.js";
 import { controlChart, paretoChart } from "../charts.js";
 import { fill, h, svg } from "../dom.js";
 import { clock, count, day, ms, percent, tone, words } from "../format.js";
+import { goldenPanel, rulesPanel } from "./desk.js";
 import { drawBoxes } from "./now.js";
 
 export const title = "Station";
@@ -34,7 +35,8 @@ export function open(root, { who }) {
       h("div", { class: "grid two" },
         h("section", { class: "panel" }, h("h2", {}, "Rejects of inspected parts, with their three-sigma limits"), control),
         h("section", { class: "panel" }, h("h2", {}, "What the rejects have"), pareto)),
-      h("section", { class: "panel" }, h("div", { class: "row", style: { "margin-bottom": "0.9rem" } }, h("h2", {}, "Evidence"), h("span", { class: "push" }), filters), cards, h("div", { class: "row", style: { "margin-top": "1rem" } }, more))),
+      h("section", { class: "panel" }, h("div", { class: "row", style: { "margin-bottom": "0.9rem" } }, h("h2", {}, "Evidence"), h("span", { class: "push" }), filters), cards, h("div", { class: "row", style: { "margin-top": "1rem" } }, more)),
+      (who.golden || who.rules) && h("div", { class: "grid two" }, who.golden && goldenPanel(who), who.rules && rulesPanel(who, show))),
     dialog);
 
   function buttons() {
