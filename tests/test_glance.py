@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from talk import Talk
 
@@ -26,7 +26,7 @@ async def test_a_turn_is_seen_heard_thought_about_and_spoken_and_its_words_stay(
     speaking = [each for each in seen if each.doing is Doing.SPEAKING]
     assert {each.heard for each in speaking} == {"where is the hammer"}
     said = [said for said, _ in groupby(each.said for each in speaking)]
-    assert all(later.startswith(earlier) for earlier, later in zip(said, said[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(said))
     assert seen[-1] == Glance(Doing.LISTENING, 1, "where is the hammer", "it is there, on the left.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -12,10 +13,14 @@ from typing import Any
 import httpx
 import pytest
 import websockets
-from web_world import PASSWORD, Device, device, running
+from web_world import PASSWORD, Device, device, open_site, running
 
-from edgeapp.core.events import Outcome
+from edgeapp.core.events import ConfigError, Outcome
+from edgeapp.near_edge.certificates import make
 from edgeapp.web.access import CSRF_HEADER
+from edgeapp.web.app import create_app
+from edgeapp.web.live import Live
+from edgeapp.web.serve import Address, serving
 
 pytestmark = pytest.mark.real_time
 
@@ -167,6 +172,38 @@ async def test_twenty_wrong_passwords_are_slowed_and_none_stands_in_an_answer_or
         assert wrong.status_code == 422
         assert "guess" not in wrong.text
         assert "guess" not in (tmp_path / "changes.log").read_text()
+
+
+async def test_over_tls_the_cookie_belongs_to_this_host_alone(tmp_path: Path) -> None:
+    make(tmp_path / "certificates", ("127.0.0.1",), 2)
+    server = tmp_path / "certificates" / "server"
+    address = Address(port=0, certificate=str(server / "server.pem"), key=str(server / "server.key"))
+    live = Live()
+    site = open_site(tmp_path, live, secure=True)
+    trusted = ssl.create_default_context(cafile=str(server / "ca.pem"))
+    async with (
+        serving(create_app(site), live, address) as url,
+        httpx.AsyncClient(base_url=url, verify=trusted) as client,
+    ):
+        answer = await client.post(
+            "/api/login", json={"user": "viewer", "password": PASSWORD}, headers={CSRF_HEADER: "none"}
+        )
+        assert url.startswith("https://")
+        assert answer.headers["set-cookie"].startswith("__Host-edgeapp=")
+        assert "secure" in answer.headers["set-cookie"].lower()
+        assert (await client.get("/api/session")).json()["user"] == "viewer"
+    site.trail.close()
+
+
+async def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.pem").write_text("no certificate")
+    site, live = open_site(tmp_path, Live()), Live()
+    with pytest.raises(ConfigError, match="cannot use web"):
+        async with serving(
+            create_app(site), live, Address(port=0, certificate=str(tmp_path / "x.pem"), key=str(tmp_path / "x.pem"))
+        ):
+            pass
+    site.trail.close()
 
 
 async def test_where_nobody_has_a_password_the_device_itself_may_look_and_nothing_more(tmp_path: Path) -> None:

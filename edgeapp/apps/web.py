@@ -55,6 +55,10 @@ class Front:
         self._config, self._file, self._folder = config, file, folder
         self.live = Live(pictures=config.web.pictures, sure=_sure(config.vision.rule))
         self._serves = config.web.serve
+        budgets = Budgets(config.voice.budget_ms, config.vision.budget_ms)
+        self.sinks: tuple[Sink, ...] = (History(self.live, budgets),) if self._serves else ()
+        """Who wants to see the records."""
+
         self._conversation: Conversation | None = None
         self._face = Face(config.name, config.web.languages, idle_ms=config.web.idle_ms)
         self._touch: Touch | None = None
@@ -66,14 +70,6 @@ class Front:
         self.golden: Golden | None = None
         self.acknowledge: Callable[[], None] | None = None
         self.check: Check = check
-
-    @property
-    def sinks(self) -> tuple[Sink, ...]:
-        """Who wants to see the records."""
-        if not self._serves:
-            return ()
-        budgets = Budgets(self._config.voice.budget_ms, self._config.vision.budget_ms)
-        return (History(self.live, budgets),)
 
     def showing(self, say: Callable[[CameraFrame, Verdict], None]) -> Callable[[CameraFrame, Verdict], None]:
         """`say`, and the screens see the frame."""

@@ -134,7 +134,7 @@ class Live:
         """A screen begins to look. Raises BackendError if there are too many."""
         if len(self._viewers) >= VIEWERS_MAX:
             raise BackendError(f"{VIEWERS_MAX} screens look on already: close one")
-        viewer = Viewer(topics, pictures and self._pictures)
+        viewer = Viewer(topics, pictures)
         viewer.news.set()
         self._viewers.add(viewer)
         self._watched.set()

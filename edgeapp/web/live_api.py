@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
@@ -30,6 +31,8 @@ MESSAGE_MAX: Final = 1_024
 
 MESSAGES_PER_S: Final = 60
 """From one screen: ten pictures confirmed, and a finger."""
+
+_ASK_EVERY_NS: Final = 5_000_000_000  # whether a screen may still look
 
 VISITOR_TOPICS: Final = frozenset({"captions"})
 
@@ -73,7 +76,7 @@ def router() -> APIRouter:
         if person_of(socket) is None:
             await socket.close(1008, "sign in first")
             return
-        await _look_on(socket, site, None, pictures=True)
+        await _look_on(socket, site, None, lambda: person_of(socket) is not None)
 
     @api.websocket("/visitor")
     async def visitor(socket: WebSocket) -> None:
@@ -81,7 +84,7 @@ def router() -> APIRouter:
         if not may_visit(site, address_of(socket)):
             await socket.close(1008, "not here")
             return
-        await _look_on(socket, site, VISITOR_TOPICS, pictures=False)
+        await _look_on(socket, site, VISITOR_TOPICS, lambda: may_visit(site, address_of(socket)))
 
     return api
 
@@ -91,8 +94,8 @@ def may_visit(site: Site, address: str) -> bool:
     return site.visitors == "anyone" or (site.visitors == "here" and is_here(address))
 
 
-async def _look_on(socket: WebSocket, site: Site, topics: frozenset[str] | None, *, pictures: bool) -> None:
-    """Tell and listen until the screen goes."""
+async def _look_on(socket: WebSocket, site: Site, topics: frozenset[str] | None, may: Callable[[], bool]) -> None:
+    """Tell and listen until the screen goes, or may not look any more. Without `topics` the screen chooses, pictures too."""
     await socket.accept()
     try:
         viewer = site.live.enter(topics if topics is not None else frozenset(), pictures=False)
@@ -102,12 +105,13 @@ async def _look_on(socket: WebSocket, site: Site, topics: frozenset[str] | None,
     held = _Held(site)
     try:
         await socket.send_text(json.dumps({"hello": {"device": site.name, "version": __version__}}))
-        telling = asyncio.create_task(_tell(socket, site, viewer))
+        beside = [asyncio.create_task(_tell(socket, site, viewer)), asyncio.create_task(_ask_again(socket, may))]
         try:
-            await _listen(socket, viewer, held, visitor=topics is not None, pictures=pictures)
+            await _listen(socket, viewer, held, visitor=topics is not None)
         finally:
-            telling.cancel()
-            await asyncio.wait([telling])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
     except (WebSocketDisconnect, RuntimeError):  # starlette says by RuntimeError that it is closed already
         pass
     except Rude as rude:
@@ -130,7 +134,17 @@ async def _tell(socket: WebSocket, site: Site, viewer: Looking) -> None:
             await sleep_until(told_ns + EVERY_NS)
 
 
-async def _listen(socket: WebSocket, viewer: Looking, held: _Held, *, visitor: bool, pictures: bool) -> None:
+async def _ask_again(socket: WebSocket, may: Callable[[], bool]) -> None:
+    """Who signed out, was removed or ran out of time does not look on."""
+    while True:
+        await sleep_until(now_ns() + _ASK_EVERY_NS)
+        if not await asyncio.to_thread(may):
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await socket.close(1008, "sign in again")
+            return
+
+
+async def _listen(socket: WebSocket, viewer: Looking, held: _Held, *, visitor: bool) -> None:
     """Take what the screen says. Raises Rude or WebSocketDisconnect."""
     second_ns, count = now_ns(), 0
     while True:
@@ -153,7 +167,7 @@ async def _listen(socket: WebSocket, viewer: Looking, held: _Held, *, visitor: b
                 if not all(isinstance(each, str) for each in wanted):
                     raise Rude("a topic is a name")
                 viewer.topics = frozenset(wanted)
-                viewer.pictures = pictures and "pictures" in wanted
+                viewer.pictures = "pictures" in wanted
                 viewer.told.clear()
                 viewer.news.set()
             case _:

@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,3 +139,28 @@ def test_ctrl_c_in_the_middle_of_a_turn_writes_that_turn_down(tmp_path: Path) ->
     assert process.returncode == 130
     assert "Traceback" not in told
     assert turns == ["interrupted"]
+
+
+def test_the_demo_of_the_pages_shows_parts_and_turns_of_a_real_device(tmp_path: Path) -> None:
+    command = [*EDGEAPP, "demo", "web", "--port", "0", "--seconds", "45", "--out", str(tmp_path)]
+    demo = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        assert demo.stderr is not None
+        url = next(line.split()[-1] for line in demo.stderr if "pages on" in line)
+        token = (tmp_path / "web" / "device-token").read_text().strip()
+        state: dict[str, Any] = {}
+        for _ in range(300):  # ten seconds of a quiet machine
+            asked = urllib.request.Request(f"{url}/api/state", headers={"authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(asked, timeout=10) as answer:
+                state = json.load(answer)
+            if state["turns"]["rows"] and len(state["verdicts"]["last"]) > 2:
+                break
+            time.sleep(0.1)
+        assert state["turns"]["rows"][-1]["outcome"] in {"answered", "not understood"}
+        assert state["captions"]["voice"] is True
+        assert state["gates"]["voice.llm"]["outcome"] == "passed"
+        assert {"stt", "detect"} <= set(state["stages"])
+    finally:
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(20) == 130
+        demo.stderr.close()
