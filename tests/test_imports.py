@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},
-    "web": {"core", "models", "observe", "station", "web"},
+    "web": {"__version__", "core", "models", "observe", "station", "web"},
     "config.py": {"core"},
 }
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import ssl
 import time
-from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +16,7 @@ from rich.text import Text
 
 from edgeapp.apps.web import web_folder
 from edgeapp.core.events import BackendError, ConfigError
+from edgeapp.web.watching import news
 
 TOPICS: Final = ("verdicts", "turns", "stages", "links", "alarms", "drops", "captions", "machine")
 
@@ -42,16 +40,16 @@ def show(url: str, token_file: Path | None, *, once: bool) -> None:
     console = Console()
     state: dict[str, Any] = {}
     if once:
-        with closing(_news(url, token)) as news:
+        with closing(news(url, token, TOPICS)) as told:
             while not set(TOPICS) <= set(state):
-                state |= next(news)
+                state |= next(told)
         console.print(screen(state, url))
         return
     with Live(Text(f"looking for {url}"), console=console, screen=True, refresh_per_second=_PER_SECOND) as live:
         while True:
             try:
-                with closing(_news(url, token)) as news:
-                    for changed in news:
+                with closing(news(url, token, TOPICS)) as told:
+                    for changed in told:
                         state |= changed
                         live.update(screen(state, url))
             except BackendError as gone:
@@ -67,28 +65,6 @@ def _token(file: Path | None) -> str:
         raise ConfigError(
             f"cannot read the device's token {path}: {error}; run this as the user who runs the device, or give --token"
         ) from error
-
-
-def _news(url: str, token: str) -> Generator[dict[str, Any]]:
-    """What changed, as it comes. Raises BackendError when the device cannot be reached any more."""
-    try:
-        from websockets.exceptions import WebSocketException
-        from websockets.sync.client import connect
-    except ImportError as error:
-        raise ConfigError("this needs the package websockets: pip install 'edgeapp[web]'") from error
-    address = url.replace("http", "ws", 1).rstrip("/") + "/api/live"
-    secure = ssl.create_default_context() if address.startswith("wss") else None
-    try:
-        with connect(
-            address, additional_headers={"Authorization": f"Bearer {token}"}, open_timeout=5, ssl=secure, proxy=None
-        ) as socket:
-            socket.send(json.dumps({"want": TOPICS}))
-            for message in socket:
-                if isinstance(message, str):
-                    yield {key: value for key, value in json.loads(message).items() if key in TOPICS}
-    except (OSError, WebSocketException, TimeoutError) as error:
-        raise BackendError(f"the device at {url} cannot be looked at: {error or type(error).__name__}") from error
-    raise BackendError(f"the device at {url} has closed")
 
 
 def screen(state: dict[str, Any], url: str) -> Group:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from edgeapp import config as settings
 from edgeapp.apps.gate import check
 from edgeapp.apps.wiring import Parts
-from edgeapp.core.clock import now_ns
+from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Verdict
 from edgeapp.core.link import Link
 from edgeapp.core.record import Sink
@@ -117,8 +117,7 @@ class Front:
         users = Users(folder / "users.json")
         address = Address(web.host, web.port, web.certificate, web.key, web.plain)
         check_address(address, users=bool(users.all()))
-        stalls = await parts.stack.enter_async_context(StallMeter())
-        self._sample(parts.links, stalls)
+        self._sample(parts.links)
         site = self._site = self._make_site(users, folder, secure=address.secure)
         parts.stack.callback(site.trail.close)
         url = await parts.stack.enter_async_context(serving(create_app(site), self.live, address))
@@ -156,14 +155,22 @@ class Front:
 
         return list(findings(self._file, running=True))
 
-    def _sample(self, links: dict[str, Link], stalls: StallMeter) -> None:
+    def _sample(self, links: dict[str, Link]) -> None:
         """What is looked at while somebody watches."""
-        vitals = Vitals()
+        vitals, stalls = Vitals(), StallMeter()
+
+        async def meter() -> None:
+            while True:
+                await self.live.watched()
+                async with stalls:
+                    while self.live.viewers:
+                        await sleep_until(now_ns() + 1_000 * MS)
 
         def machine() -> dict[str, object]:
             longest_ms, stalls.longest_ms = stalls.longest_ms, 0.0
             return vitals.look() | {"loop_stall_ms": round(longest_ms, 1), "viewers": self.live.viewers}
 
+        self.live.beside(meter)
         self.live.sample("captions", 100 * MS, self._captions)
         self.live.sample("links", 1_000 * MS, lambda: {name: _weather(link) for name, link in links.items()})
         self.live.sample("machine", 1_000 * MS, machine)

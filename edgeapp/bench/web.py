@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import tempfile
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,10 +30,12 @@ from edgeapp.core.record import AnyRecord
 from edgeapp.observe.percentile import percentile
 from edgeapp.observe.stall import StallMeter
 from edgeapp.vision.inspection import watch
+from edgeapp.web.watching import pictures
 
 VIEWERS: Final = 10
 PARTS_PER_MINUTE: Final = 120.0
 PICTURES_HZ: Final = 10
+TOPICS: Final = ("verdicts", "captions", "turns")
 CORE_SHARE_MAX: Final = 0.05
 """Of one core, for each viewer."""
 
@@ -157,11 +159,11 @@ async def _stretch(url: str, viewers: int, seconds: float, verdicts: list[Verdic
         await asyncio.to_thread(ready.wait, 30)
     await asyncio.sleep(_SETTLE_S)
     verdicts.clear()
-    pictures, cpu_s, began_s = counted.value, time.process_time(), time.monotonic()
+    before, cpu_s, began_s = counted.value, time.process_time(), time.monotonic()
     async with StallMeter() as stalls:
         await asyncio.sleep(seconds)
     part.cpu_s, part.wall_s = time.process_time() - cpu_s, time.monotonic() - began_s
-    part.pictures, part.stall_ms = counted.value - pictures, stalls.longest_ms
+    part.pictures, part.stall_ms = counted.value - before, stalls.longest_ms
     part.took_ms = [(each.decided_ns - each.at_ns) / MS for each in verdicts]
     if viewers:
         child.terminate()
@@ -185,17 +187,9 @@ def _look(url: str, viewers: int, counted: Any, ready: Any) -> None:
 
 
 async def _look_on(url: str, viewers: int, counted: Any, ready: Any) -> None:
-    import websockets
+    async def one() -> None:
+        async for _ in pictures(url, TOPICS):
+            ready.set()
+            counted.value += 1
 
-    async def one(at: int) -> None:
-        with suppress(websockets.WebSocketException, OSError):
-            async with websockets.connect(f"{url.replace('http', 'ws')}/api/live", max_size=None, proxy=None) as socket:
-                await socket.send(json.dumps({"want": ["verdicts", "captions", "turns", "pictures"]}))
-                if at == viewers - 1:
-                    ready.set()
-                async for message in socket:
-                    if isinstance(message, bytes):
-                        counted.value += 1
-                        await socket.send('{"got": 1}')
-
-    await asyncio.gather(*(one(at) for at in range(viewers)))
+    await asyncio.gather(*(one() for _ in range(viewers)))

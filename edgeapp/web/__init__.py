@@ -1,1 +1,1 @@
-"""The pages and interfaces that the device serves."""
+"""What the device shows and says over the network."""

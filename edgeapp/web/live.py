@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -85,6 +85,7 @@ class Live:
         self._cameras: dict[str, _Camera] = {}
         self._viewers: set[Viewer] = set()
         self._samplers: list[tuple[str, int, Callable[[], Any]]] = []  # as many as the wiring names
+        self._beside: list[Callable[[], Coroutine[Any, Any, None]]] = []  # as many as the wiring names
         self._seen = asyncio.Event()
         self._watched = asyncio.Event()
 
@@ -109,6 +110,14 @@ class Live:
                 self.changed(name)
 
         self._samplers.append((name, every_ns, again))
+
+    def beside(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Something that runs as long as the view does, such as a meter that rests while nobody watches."""
+        self._beside.append(work)
+
+    async def watched(self) -> None:
+        """Return when somebody looks on."""
+        await self._watched.wait()
 
     def changed(self, *names: str) -> None:
         """The state of these topics is another one now. Costs next to nothing while nobody watches."""
@@ -190,6 +199,8 @@ class Live:
                 group.create_task(self._encode(thread))
                 for _, every_ns, look in self._samplers:
                     group.create_task(self._look(every_ns, look))
+                for work in self._beside:
+                    group.create_task(work())
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
 

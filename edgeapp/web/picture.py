@@ -45,10 +45,13 @@ def jpeg(frame: CameraFrame, width_max: int | None = None) -> tuple[bytes, tuple
 
     pixels = frame.bgr()
     height, width = pixels.shape[:2]
-    if width_max is not None and width > width_max:
-        size = (width_max, max(1, round(height * width_max / width)))
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    ok, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    try:
+        if width_max is not None and width > width_max:
+            size = (width_max, max(1, round(height * width_max / width)))
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        ok, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    except cv2.error as error:
+        raise BackendError(f"frame {frame.number} of {frame.source} cannot be made a JPEG: {error}") from error
     if not ok:
         raise BackendError(f"frame {frame.number} of {frame.source} cannot be made a JPEG")
     return data.tobytes(), (pixels.shape[1], pixels.shape[0])

@@ -144,8 +144,8 @@ def test_ctrl_c_in_the_middle_of_a_turn_writes_that_turn_down(tmp_path: Path) ->
 def test_the_demo_of_the_pages_shows_parts_and_turns_of_a_real_device(tmp_path: Path) -> None:
     command = [*EDGEAPP, "demo", "web", "--port", "0", "--seconds", "45", "--out", str(tmp_path)]
     demo = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert demo.stderr is not None
     try:
-        assert demo.stderr is not None
         url = next(line.split()[-1] for line in demo.stderr if "pages on" in line)
         token = (tmp_path / "web" / "device-token").read_text().strip()
         state: dict[str, Any] = {}
