@@ -196,7 +196,7 @@ def bench_ledger(*, quick: bool, folder: Path | None) -> None:
 @bench.command("web")
 @click.option("--quick", is_flag=True, help="End within 60 seconds.")
 def bench_web(*, quick: bool) -> None:
-    """What ten viewers of the pages cost a running line: CPU for each, and the verdicts' p95 with and without them."""
+    """What ten viewers of the pages cost a running device: CPU for each; p95 of verdicts and turns with and without them."""
     from edgeapp.bench.web import bench_web as measure
 
     sys.exit(measure(quick=quick))

@@ -54,7 +54,7 @@ def main() -> None:
                     time.sleep(seconds)
                     if name.startswith("now"):
                         page.wait_for_selector(".verdict.fail", timeout=60_000)
-                        time.sleep(0.4)
+                        time.sleep(0.15)  # until its picture is there, and before the next part
                     take(page, OUT / f"{name}.jpg")
                     context.close()
                 browser.close()

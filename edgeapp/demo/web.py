@@ -38,7 +38,7 @@ PARTS_PER_MINUTE: Final = 40.0
 DEFECT_SHARE: Final = 0.12
 """Much for a line, so that there is evidence to look at."""
 
-_PAUSE_S: Final = 5.0  # between a reply and the next question
+PAUSE_S: Final = 5.0  # between a reply and the next question
 _TURN_LIMIT_S: Final = 20.0
 _PAST_HOURS: Final = 8
 _PAST_PER_MINUTE: Final = 12
@@ -79,7 +79,7 @@ async def demo_web(out: Path, port: int, seconds: float | None) -> bool:
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as both:
                 both.create_task(conversation.listen(audio.heard(), audio.speaker))
-                both.create_task(_ask(audio, conversation))
+                both.create_task(ask_on(audio, conversation, PAUSE_S))
                 both.create_task(watch(belt.frames(), inspection, front.showing(_recording(ledger, config)), warn))
         except TimeoutError:
             return True
@@ -114,15 +114,15 @@ def _recording(ledger: Ledger, config: settings.Config) -> Callable[[CameraFrame
     return record
 
 
-async def _ask(audio: VirtualAudio, conversation: Conversation) -> None:
-    """One recorded question after the other, each when the reply before it has been heard."""
+async def ask_on(audio: VirtualAudio, conversation: Conversation, pause_s: float) -> None:
+    """One recorded question after the other, each so long after the reply before it has been heard."""
     for question in cycle(recorded_questions()):
         await audio.say(question.samples, question.last_voiced)
         until_ns = now_ns() + round(_TURN_LIMIT_S * 1_000) * MS
         await asyncio.sleep(0.6)
         while conversation.busy and now_ns() < until_ns:
             await asyncio.sleep(0.05)
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(pause_s)
 
 
 def _draw_past(folder: Path) -> None:

@@ -63,8 +63,10 @@ export function drawBoxes(boxes, width, height, bad) {
     const frame = svg("rect", { class: `box ${defect ? "defect" : "part"}`, x: left, y: top, width: Math.max(1, right - left), height: Math.max(1, bottom - top), rx: 3 });
     if (!defect) return [frame];
     const name = `${label.replace("_", " ")} ${score.toFixed(2)}`;
-    const x = Math.min(left, width - 9.5 * name.length - 8);
-    return [frame, svg("text", { class: "box-label", x: Math.max(6, x), y: top > 30 ? top - 10 : Math.min(height - 8, bottom + 24) }, name)];
+    const size = Math.max(width, height) / 30; // in pixels of the frame, so that it looks the same at every size
+    const x = Math.max(size / 3, Math.min(left, width - 0.6 * size * name.length));
+    const y = top > 1.6 * size ? top - 0.5 * size : Math.min(height - size / 3, bottom + 1.2 * size);
+    return [frame, svg("text", { class: "box-label", x, y, style: { "font-size": `${size}px`, "stroke-width": `${size / 3}px` } }, name)];
   });
 }
 
