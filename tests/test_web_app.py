@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import ssl
@@ -13,10 +14,14 @@ from typing import Any
 import httpx
 import pytest
 import websockets
+from hub_server import hub
+from pull_driver import SOURCE
 from web_world import PASSWORD, Device, device, open_site, running
 
 from edgeapp.core.events import ConfigError, Outcome
+from edgeapp.models.golden import Examined
 from edgeapp.near_edge.certificates import make
+from edgeapp.web import models_api
 from edgeapp.web.access import CSRF_HEADER
 from edgeapp.web.app import create_app
 from edgeapp.web.live import Live
@@ -341,3 +346,44 @@ def test_schemathesis_finds_no_server_error(tmp_path: Path) -> None:
     assert len(codes) >= 18
     assert 200 in codes["GET /api/station/summary"]
     assert not [path for path, seen in codes.items() if seen == {401}]
+
+
+async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}
+    monkeypatch.setenv("EDGEAPP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setattr(models_api, "source_of", {"tiny": SOURCE}.get)
+    answers: list[Examined | ConfigError] = [
+        ConfigError("2 of 3 cases are wrong"),
+        Examined("tiny", 3, 3, 3, 0, "", 0.1, ""),
+    ]
+
+    def check(*_: object) -> Examined:
+        answer = answers.pop(0)
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    async with device(tmp_path / "device", check=check) as one, signed_in(one, "engineer") as client:
+        with hub(files) as served:
+            monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+            assert (await client.post("/api/models/nothing/pull")).status_code == 404
+            assert (await client.post("/api/models/tiny/pull")).status_code == 202
+            pull: dict[str, Any] = {"state": "under way"}
+            for _ in range(600):
+                if pull["state"] != "under way":
+                    break
+                pull = (await client.get("/api/state")).json()["pull"]
+                await asyncio.sleep(0.02)
+        assert (pull["state"], pull["came_bytes"]) == ("done", sum(map(len, files.values())))
+        assert "tiny" in [each["name"] for each in (await client.get("/api/models")).json()["here"]]
+        refused = await client.post(f"/api/models/{SOURCE.kind}/switch/tiny")
+        assert refused.status_code == 409
+        assert "2 of 3 cases are wrong" in refused.json()["detail"]
+        switched = await client.post(f"/api/models/{SOURCE.kind}/switch/tiny")
+        assert switched.json() == {"says": "3 of 3 golden cases right"}
+        models = (await client.get("/api/models")).json()
+        assert [each["accepted"] for each in models["switches"]] == [True, False]
