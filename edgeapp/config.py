@@ -139,6 +139,17 @@ class Wake(Section, frozen=True):
     presence: Presence = Presence()
 
 
+class StationVoice(Section, frozen=True):
+    """The voice at the quality-control station; see docs/station-voice.md."""
+
+    listen: bool = False
+    """The station is spoken with: app = "qc" opens the microphone and the loudspeaker, app = "device" answers from the ledger."""
+
+    speak_alarms: bool = True
+    again_ms: float = 120_000.0
+    """The same alarm is not said again sooner."""
+
+
 class Voice(Section, frozen=True):
     """The voice kiosk."""
 
@@ -148,6 +159,7 @@ class Voice(Section, frozen=True):
     shares: Shares = Shares()
     endpoint: Endpoint = Endpoint()
     wake: Wake = Wake()
+    station: StationVoice = StationVoice()
     vad: Engine = Engine(engine="vad_silero")
     stt: Stage = Stage(engine="stt_pocketsphinx")
     llm: Stage = Stage(engine="llm_ctranslate2", options={"model": "kiosk-lm"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,11 @@ from edgeapp.core.events import MS, AudioChunk, Clause, Speech, Transcript, Utte
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.observe.throttle import Throttle
-from edgeapp.voice.answering import Answering, AnswerRule
+from edgeapp.voice.answering import Answering, AnswerRule, Own
 from edgeapp.voice.content import Content, load_content
 from edgeapp.voice.conversation import Conversation, VoiceActivity
 from edgeapp.voice.endpoint import EndpointRule, preset
-from edgeapp.voice.grammar import kiosk_grammar
+from edgeapp.voice.grammar import grammar_of, kiosk_grammar
 from edgeapp.voice.intents import intent_of
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker
@@ -68,9 +68,14 @@ async def kiosk(config: settings.Config) -> None:
 
 
 async def converse(
-    config: settings.Config, parts: Parts, voice: Voice, ear: AsyncIterable[AudioChunk], mouth: Speaker
+    config: settings.Config,
+    parts: Parts,
+    voice: Voice,
+    ear: AsyncIterable[AudioChunk],
+    mouth: Speaker,
+    on_open: Callable[[Conversation], None] = lambda _: None,
 ) -> None:
-    """Listen while the configured ways say so, until the microphone ends."""
+    """Listen while the configured ways say so, until the microphone ends. `on_open` is told of the conversation."""
     wake, aside = config.voice.wake, set[asyncio.Task[None]]()
 
     def begin(work: Any) -> None:
@@ -84,6 +89,7 @@ async def converse(
 
     attention = Attention(rule_of(wake), on_wake=wakes, on_sleep=lambda _: begin(conversation.forget()))
     conversation = await open_conversation(config, parts, voice, attention)
+    on_open(conversation)
     async with attending(wake, attention, parts):
         await conversation.listen(ear, mouth)
 
@@ -118,14 +124,22 @@ async def open_voice(
     parts: Parts,
     live: Callable[[Content], Content] = lambda content: content,
     toolbox: Toolbox | None = None,
+    *,
+    own: Own = lambda _question, _turns: None,
+    sentences: Sequence[str] = (),
+    bundled: Path = BUNDLED_CONTENT,
 ) -> Voice:
-    """The stages of one voice and what it says. `live` brings the content up to date before each reply."""
+    """The stages of one voice and what it says. `live` brings the content up to date before each reply.
+
+    `own` is what the application answers by itself, `sentences` what may be said to it beside what the content is asked about, and
+    `bundled` the content if the configuration names none.
+    """
     voice, shares = config.voice, config.voice.shares
     budget = Budget(
         round(voice.budget_ms * MS),
         {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
     )
-    content = load_content(Path(voice.content) if voice.content else BUNDLED_CONTENT)
+    content = load_content(Path(voice.content) if voice.content else bundled)
     tools = toolbox or kiosk_tools()
     tools.check(content)
     stt = await parts.stage(voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
@@ -133,6 +147,7 @@ async def open_voice(
         items = [item.name for item in content.items]
         grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
         called = voice.wake.keyphrase if "keyphrase" in voice.wake.ways else ""
+        grammar = grammar_of((*sentences, *grammar.sentences))
         await stt.local.use_grammar(grammar.sentences, called, rarer=grammar.greeted().sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     endpoint = voice.endpoint
@@ -143,7 +158,7 @@ async def open_voice(
         history_tokens=voice.history_tokens,
         facts_most=voice.facts_per_question,
     )
-    answering = Answering(llm, lambda: live(content), toolbox=tools, rule=rule)
+    answering = Answering(llm, lambda: live(content), toolbox=tools, own=own, rule=rule)
     await answering.prefill(())
     return Voice(
         vad=await parts.engine(voice.vad, "voice.vad"),

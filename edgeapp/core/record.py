@@ -174,5 +174,23 @@ class AlarmRecord:
     """The number of the part it is about."""
 
 
-AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | GateRecord | AlarmRecord | Verdict
+@dataclass(frozen=True, slots=True)
+class ScreenRecord:
+    """Something from the ledger that a person asked to see."""
+
+    at_ns: int
+    what: str
+    """In words, such as `the last scratch`."""
+
+    row: int
+    """Of the ledger."""
+
+    picture: str
+    """The path of the kept picture; empty if none was kept."""
+
+    why: str
+    """What the verdict rests on."""
+
+
+AnyRecord: TypeAlias = Record | TurnRecord | DropRecord | GateRecord | AlarmRecord | ScreenRecord | Verdict
 Sink: TypeAlias = Callable[[AnyRecord], None]

@@ -43,6 +43,8 @@ _GAIN_FLOOR: Final = 0.2
 _GO_ON: Final = 0.01  # the probability that a person goes on where a sentence could have ended
 _PHONE: Final = "phone_"  # begins the name of every word of the phone loop
 _SILENT: Final = {"SIL"}
+_HISSES: Final = {"S", "Z", "SH", "ZH", "CH", "JH"}
+_VOICELESS: Final = {"P", "T", "K", "F", "TH"}
 _NOTHING: Final = Transcript("", complete=False)
 
 
@@ -340,6 +342,7 @@ class PocketSphinx:
     def _use_second(self, sentences: Sequence[str], keyphrase: str) -> None:
         """Give the second decoder these sentences beside the phone loop that refuses least."""
         self._second = second = self._second or self._another()
+        _teach_plurals(second, {word for sentence in sentences for word in sentence.split()})
         arcs, start, final = _arcs_of_sentences(sentences)
         state, called, price = (
             1 + max(max(arc[0], arc[1]) for arc in arcs),
@@ -420,6 +423,7 @@ class PocketSphinx:
 
     def need_words(self, words: set[str]) -> None:
         """Raises ConfigError naming those that have no pronunciation."""
+        _teach_plurals(self._decoder, words)
         missing = sorted(word for word in words if self._decoder.lookup_word(word) is None)
         if missing:
             named = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
@@ -540,6 +544,18 @@ def _choose(engine: PocketSphinx, decoder: Any, options: Options) -> None:
         except RuntimeError as error:
             raise ConfigError(f"stt_pocketsphinx: {options.lm} is not a readable language model ({error})") from error
         engine.activate("lm")
+
+
+def _teach_plurals(decoder: Any, words: set[str]) -> None:
+    """Give plurals that the dictionary lacks the sounds of their singulars and an ending: "burrs" is "B ER Z"."""
+    for word in sorted(words):
+        if decoder.lookup_word(word) is not None or not word.endswith("s"):
+            continue
+        one = decoder.lookup_word(word[:-2]) if word.endswith("es") else None
+        if sounds := one or decoder.lookup_word(word[:-1]):
+            last = sounds.split()[-1]
+            ending = "AH Z" if last in _HISSES else "S" if last in _VOICELESS else "Z"
+            decoder.add_word(word, f"{sounds} {ending}", False)
 
 
 def _phones_of(dictionary: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeapp.core.events import ConfigError, Verdict
-from edgeapp.core.record import AlarmRecord, AnyRecord, DropRecord, GateRecord, Record, TurnRecord
+from edgeapp.core.record import AlarmRecord, AnyRecord, DropRecord, GateRecord, Record, ScreenRecord, TurnRecord
 
 _KINDS = {
     Record: "call",
@@ -22,6 +22,7 @@ _KINDS = {
     DropRecord: "drop",
     GateRecord: "gate",
     AlarmRecord: "alarm",
+    ScreenRecord: "screen",
     Verdict: "verdict",
 }
 

@@ -128,6 +128,31 @@ def verdicts(
         yield dict(zip(columns, row, strict=True))
 
 
+def newest(database: sqlite3.Connection, outcome: str = "", cause: str = "") -> dict[str, Any] | None:
+    """The last verdict, or the last with this outcome, or with this cause; None if there is none. Reads a minute's rows at most."""
+    if cause:
+        found = database.execute("SELECT max(seq) FROM causes WHERE cause = ?", (cause,)).fetchone()[0]
+        return next(verdicts(database, seq=found), None) if found else None
+    if not outcome:
+        return next(verdicts(database, newest=1), None)
+    first, end = 0, 1 << 40
+    for span in SPANS:
+        query = (
+            "SELECT minute FROM counts WHERE span = ? AND minute >= ? AND minute < ? AND outcome = ? AND cause = '' "
+            "ORDER BY minute DESC LIMIT 1"
+        )
+        line = database.execute(query, (span, first, end, outcome)).fetchone()
+        if line is None:
+            return None
+        first, end = line[0], line[0] + span
+    row = database.execute(
+        "SELECT max(seq) FROM entries WHERE json_extract(body, '$.utc_ns') >= ? AND json_extract(body, '$.utc_ns') < ? "
+        "AND json_extract(body, '$.kind') = 'verdict' AND json_extract(body, '$.verdict.outcome') = ?",
+        (first * MINUTE_NS, end * MINUTE_NS, outcome),
+    ).fetchone()
+    return next(verdicts(database, seq=row[0]), None)
+
+
 @dataclass(frozen=True, slots=True)
 class Judged:
     """The last judgement on a verdict beside the verdict."""

@@ -1,5 +1,6 @@
 """What to say to a question, apart from when: facts, the model, the check of what it says, and tools.
 
+    the application's own question or command -> a call, or a sentence, no model
     closed question -> the fact's own sentence, no model
     anything else   -> the model's reply, cut into clauses, each checked before it is handed on
     a call          -> the tool; asked about first if it has a side effect
@@ -150,6 +151,12 @@ class _Reply:
     """The last clause was not so, and the reply ends."""
 
 
+Turns = tuple[tuple[str, str], ...]
+
+Own = Callable[[str, Turns], Call | str | None]
+"""What an application answers by itself: the question and the turns before it -> a call, a sentence, or None: it is none of its."""
+
+
 class Answering:
     """Makes the replies of one conversation. Lives on one loop."""
 
@@ -159,11 +166,12 @@ class Answering:
         content: Callable[[], Content],
         *,
         toolbox: Toolbox = Toolbox(),
+        own: Own = lambda _question, _turns: None,
         rule: AnswerRule = AnswerRule(),
         count_tokens: Callable[[str], int] | None = None,
     ) -> None:
-        """`content` gives what is known now. `count_tokens` is the engine's own by default, else a token is four characters."""
-        self._llm, self._content, self._toolbox, self._rule = llm, content, toolbox, rule
+        """`content` gives what is known now; `own` is asked before anything else. `count_tokens` is the engine's own by default, else a token is four characters."""
+        self._llm, self._content, self._toolbox, self._own, self._rule = llm, content, toolbox, own, rule
         self._count_tokens = count_tokens or getattr(llm.local, "count_tokens", None) or _about_tokens
         self._pending: _Pending | None = None
         self._names: tuple[Content, Lexicon] | None = None
@@ -221,6 +229,10 @@ class Answering:
         elif waiting and plain in _NO:
             how.path = Path.CONFIRM
             yield self._rule.declined
+        elif (own := self._own(question.text, question.turns)) is not None:
+            how.path = Path.CLOSED
+            for clause in clauses_of(own if isinstance(own, str) else await self._carry_out(question, own, after)):
+                yield clause
         else:
             content = self._content()
             closed = closed_answer(question.text, content) if self._rule.closed_intents else None
@@ -326,12 +338,18 @@ class Answering:
         if isinstance(read, Refusal):
             question.how.path, question.how.refusal = Path.TEMPLATE, read
             return NOT_KNOWN
-        if read.bound.side_effect:
+        return await self._carry_out(question, read, after)
+
+    async def _carry_out(self, question: Question, call: Call, after: _After) -> str:
+        """Carry it out now, or when the question is committed; or ask first."""
+        if call.bound.side_effect:
             question.how.path = Path.CONFIRM
-            after.pending = _Pending(read, now_ns())
-            return read.confirm
+            after.pending = _Pending(call, now_ns())
+            return call.confirm
         question.how.path = Path.TOOL
-        return await carried_out(read, question.due_ns("llm"))
+        if call.bound.acts:
+            await question.committed.wait()
+        return await carried_out(call, question.due_ns("llm"))
 
     def _end(self, how: How, reply: _Reply) -> str:
         """What is still to be said when the model has ended: the rest of a sentence that it left open, if it is known."""

@@ -20,7 +20,7 @@ from edgeapp.core.record import Record, Sink
 from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.voice.answering import Answering
-from edgeapp.voice.endpoint import FRAME_NS, Endpointer, EndpointRule, Framer, Speaking
+from edgeapp.voice.endpoint import FRAME_NS, Endpointer, EndpointRule, Expect, Framer, Speaking
 from edgeapp.voice.interruption import DUCKED_GAIN, Act, Interruption, InterruptionRule, is_echo
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker
@@ -111,12 +111,34 @@ class Conversation:
         self._along = 0  # the utterance that the recogniser hears along
         self._supposed_ns = 0  # the last voiced sample before the silence that a second reading was asked for
         self._deaf_frames = 0
+        self._listens = False
         self._aside: set[asyncio.Task[None]] = set()  # a prefill, a second opinion and a second reading
 
     @property
     def busy(self) -> bool:
         """Is a turn being answered?"""
         return self.turns.busy
+
+    @property
+    def speaking(self) -> bool:
+        """Does somebody speak, or have they only just stopped?"""
+        return self._endpointer.speech_ns > 0
+
+    @property
+    def quiet(self) -> bool:
+        """Does nobody speak, is nothing being answered, and does nothing wait for a yes?"""
+        waits = self.speaking or self._answering.expects is Expect.YES_NO
+        return self._listens and not (self.busy or waits)
+
+    async def announce(self, text: str) -> str:
+        """Say something unasked, unless a turn is being answered; then listen as after a reply. Returns what was heard of it.
+
+        It can be spoken over like any reply.
+        """
+        said = await self.turns.announce(text)
+        if said:
+            self._attention.addressed(now_ns())
+        return said
 
     async def listen(self, heard: AsyncIterable[AudioChunk], speaker: Speaker) -> None:
         """Take the microphone's audio until it ends, answer through `speaker`, then let the last reply finish.
@@ -125,6 +147,7 @@ class Conversation:
         """
         self._vad.reset()
         self.turns.speaker = speaker
+        self._listens = True
         try:
             async for chunk in heard:
                 for frame in self._framer.feed(chunk):
@@ -135,6 +158,7 @@ class Conversation:
                 await self._ended(unended)
             await self.turns.ended()
         finally:
+            self._listens = False
             await self.turns.interrupt()
             await self.turns.guesses.drop()
             for task in self._aside:

@@ -88,6 +88,9 @@ class BoundTool:
     side_effect: bool = False
     """Without one it may be called several times for a question, and for one that is not finished yet."""
 
+    acts: bool = False
+    """It changes what people see or hear, so it waits until the question is committed; nobody is asked first."""
+
     timeout_ns: int = 150 * MS
     """At most so long; less if the turn is due before, but never less than 100 ms."""
 

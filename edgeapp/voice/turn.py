@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, Speech, Utterance
+from edgeapp.core.stream import Stream
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker, onset
 
@@ -128,6 +129,12 @@ class Turn:
         self.spoken.append((text, 0))
         for speech in self.openers.phrase(text):
             await self._sound(speech, reply=reply)
+
+    async def voice(self, text: str, parts: Stream[Speech]) -> None:
+        """Play a text while it is being voiced. Raises BackendError and DeviceError."""
+        self.spoken.append((text, 0))
+        async for speech in parts:
+            await self._sound(speech, reply=True)
 
     async def _sound(self, speech: Speech, *, reply: bool) -> None:
         sound_ns = len(speech.samples) * 1_000_000_000 // speech.sample_rate_hz

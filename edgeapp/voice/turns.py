@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.voice.answering import Answering
 from edgeapp.voice.candidate import Candidate
+from edgeapp.voice.clauses import clauses_of
 from edgeapp.voice.guesses import Guesses
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.prompt import remembered
@@ -118,12 +119,23 @@ class Turns:
 
     async def greet(self, text: str) -> None:
         """Say something unasked, unless a turn is being answered. It can be spoken over like any reply."""
+        if not self.busy:
+            self._begin_unasked(text)
+
+    async def announce(self, text: str) -> str:
+        """Say something unasked as `greet` does, and return what of it was heard when it has ended: nothing if a turn was under way."""
         if self.busy:
-            return
+            return ""
+        turn, task = self._begin_unasked(text)
+        await asyncio.wait([task])
+        return turn.heard(self.speaker.played_ns)
+
+    def _begin_unasked(self, text: str) -> tuple[Turn, asyncio.Task[None]]:
         self.look()
         now = now_ns()
-        self.current = self._turn(Utterance(0, np.zeros(0, np.int16), now), now, "")
-        self._task = asyncio.create_task(self._greet(self.current, text))
+        self.current = turn = self._turn(Utterance(0, np.zeros(0, np.int16), now), now, "")
+        self._task = task = asyncio.create_task(self._unasked(turn, text))
+        return turn, task
 
     async def interrupt(self, *, rolled_back: bool = False) -> None:
         """End the turn under way, if there is one: that is all of barge-in."""
@@ -162,10 +174,19 @@ class Turns:
             tts=self._tts,
         )
 
-    async def _greet(self, turn: Turn, text: str) -> None:
+    async def _unasked(self, turn: Turn, text: str) -> None:
+        """A text that was not rendered at the start is voiced now, clause by clause."""
         try:
-            with suppress(DeviceError):
-                await turn.say(text)
+            with suppress(DeviceError, BackendError):  # the voice's failure stands in its stage's record
+                if self._openers.phrase(text):
+                    await turn.say(text)
+                else:
+                    for clause in clauses_of(text):
+                        parts = await self._tts(
+                            Clause(clause), due_ns=now_ns() + self._budget.total_ns, of="announcement"
+                        )
+                        async with aclosing(parts):
+                            await turn.voice(clause, parts)
                 await turn.speaker.drained()
         except asyncio.CancelledError:
             turn.speaker.cut()

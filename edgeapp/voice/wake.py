@@ -105,6 +105,12 @@ class Attention:
         """Somebody speaks in this session, the person or we: call it at every such frame."""
         self._sleeps_ns = now_ns + (0 if self._closing else self.rule.awake_ns)
 
+    def addressed(self, now_ns: int) -> None:
+        """We have spoken to whoever is there: what they say to it is for us, whichever way would wake us."""
+        if Way.ALWAYS not in self.rule.ways:
+            self._awake, self._closing = True, False
+            self.spoke(now_ns)
+
     def pressed(self, now_ns: int) -> None:
         """The key went down, maybe while the person was speaking already: that counts, too."""
         self.held, self._turn_ends = True, False
