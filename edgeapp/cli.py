@@ -31,7 +31,7 @@ def run(config: Path | None) -> None:
     device = settings.load(config)
     if device.app == "kiosk":
         from edgeapp.apps.kiosk import kiosk as app
-    elif device.app == "qc":
+    elif device.app == "qc" and not device.voice.station.listen:
         from edgeapp.apps.qc import station as app
     else:
         from edgeapp.apps.device import device as app

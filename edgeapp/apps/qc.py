@@ -45,8 +45,8 @@ class Line:
     def __init__(
         self, config: settings.Config, parts: Parts, sight: Sight, booth: QcStation, golden: GoldenCheck | None
     ) -> None:
-        self.station, self.on_told = booth, booth.on_told
-        self._config, self._parts, self._sight, self._golden = config, parts, sight, golden
+        self.station, self.on_told, self.golden = booth, booth.on_told, golden
+        self._config, self._parts, self._sight = config, parts, sight
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, frames: AsyncIterable[CameraFrame] | None = None) -> None:
@@ -54,7 +54,7 @@ class Line:
         frames = frames or await open_camera(self._config.vision.camera, self._parts)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            keeping = group.create_task(self._golden.keep()) if self._golden else None
+            keeping = group.create_task(self.golden.keep()) if self.golden else None
             await (self._follow(frames) if self._tracks else self._capture(frames))
             if keeping:
                 keeping.cancel()
@@ -108,9 +108,9 @@ class Line:
             serial = read.text
             if serials.must and read.why and verdict.outcome is not Outcome.NOT_INSPECTED:
                 verdict = _not(verdict, read.why, "no serial")
-        if self._golden and (part := self._golden.golden.part(serial)):
+        if self.golden and (part := self.golden.golden.part(serial)):
             assert self._group
-            self._group.create_task(self._golden.saw(serial, verdict))
+            self._group.create_task(self.golden.saw(serial, verdict))
             verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
         self.station.judged(verdict, frame, serial)
 

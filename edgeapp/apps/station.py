@@ -143,6 +143,11 @@ class QcStation:
         for each in self.on_told:
             each(verdict)
 
+    def stop(self, why: str) -> None:
+        """Nothing passes until somebody acknowledges."""
+        self.rules.stopped = why
+        self.outputs.station(Station.STOPPED)
+
     def _resume(self) -> None:
         """A person has acknowledged."""
         if self.rules.stopped:
