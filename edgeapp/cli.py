@@ -198,7 +198,7 @@ def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
 
 
 @bench.command("station")
-@click.option("--quick", is_flag=True, help="End within 50 seconds: 60 parts and 8 seconds of frames.")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: 40 parts and 6 seconds of frames.")
 def bench_station(*, quick: bool) -> None:
     """From the trigger to the PLC's coil on the bundled detector, ledger included; 30 frames a second, each accounted for."""
     from edgeapp.bench.station import bench_station as measure
