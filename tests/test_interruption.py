@@ -11,17 +11,19 @@ NOTHING, DUCK, STOP, RESUME = Act.NOTHING, Act.DUCK, Act.STOP, Act.RESUME
 
 
 def feed(listener: Interruption, frames: str, words: str = "") -> list[Act]:
-    """`P` a person's speech, `E` speech that our own voice explains, `.` no speech."""
-    return [
-        listener.feed(speech=each != ".", echo_share=0.9 if each == "E" else 0.1, words=words, own_words=OURS)
-        for each in frames
-    ]
+    """`C` a person's speech, `P` the same with some echo in it, `E` speech that our own voice explains, `.` no speech."""
+    share = {"C": 0.1, "P": 0.3, "E": 0.9, ".": 0.0}
+    return [listener.feed(speech=each != ".", echo_share=share[each], words=words, own_words=OURS) for each in frames]
 
 
 @pytest.mark.parametrize(
     ("what", "frames", "words", "acts"),
     [
         ("speech ducks, then stops", "PPP", "", [NOTHING, DUCK, STOP]),
+        ("speech without echo ducks at once and stops one frame sooner", "CC", "", [DUCK, STOP]),
+        ("of both kinds together three stop", "PCP", "", [NOTHING, DUCK, STOP]),
+        ("a clear click ducks for 256 ms", "C........", "", [DUCK, *[NOTHING] * 7, RESUME]),
+        ("a word in one frame is not believed", "C", "stop", [DUCK]),
         ("a word of theirs stops at once", "PP", "stop", [NOTHING, STOP]),
         ("a word alone, without speech, does nothing", ".....", "stop", [NOTHING] * 5),
         ("our own words are echo", "PPPPP", "the hammer costs", [NOTHING] * 5),

@@ -160,9 +160,9 @@ async def test_a_detector_of_speech_that_goes_on_failing_is_said(monkeypatch: py
 
 async def test_a_sound_too_short_to_interrupt_does_not_end_the_reply() -> None:
     talk, stt = Talk(), fake.Options(kind="stt", texts=("where is the hammer",), word_ms=100)
-    (turn,) = await talk.hold(*QUESTION, (480, False), (64, True), (6_000, False), stt=stt)
+    (turn,) = await talk.hold(*QUESTION, (480, False), (32, True), (6_000, False), stt=stt)
     assert turn.outcome == "answered"
-    assert talk.mouth.ducked == [(1504.0, 0.25), (1760.0, 1.0)]  # loud again 256 ms after the sound
+    assert talk.mouth.ducked == [(1472.0, 0.25), (1728.0, 1.0)]  # loud again 256 ms after the sound
 
 
 async def test_words_that_the_end_of_the_recording_cuts_off_are_answered() -> None:

@@ -1,9 +1,10 @@
 """When a person who speaks over us is to be believed: duck first, then stop, or go on after a cough.
 
 Pure: one call a frame while our voice sounds. A frame counts for the person if the voice activity detector takes it for
-speech and our own loudspeaker does not explain it (`AudioChunk.echo_share`). Two such frames duck our voice, which costs
-nothing if they were a mistake and makes the person easier to hear; three stop it, or two and a word that we are not saying.
-Words that we are saying ourselves are echo. The counts come from experiments with Silero VAD behind WebRTC's echo
+speech and our own loudspeaker does not explain it (`AudioChunk.echo_share`); one of which it explains next to nothing counts
+half again as much. Two frames duck our voice, or one such clear one, which costs nothing if they were a mistake and makes the
+person easier to hear; three stop it, or two clear ones, or two and a word that we are not saying. Words that we are saying
+ourselves are echo. The counts come from experiments with Silero VAD behind WebRTC's echo
 canceller in simulated rooms (docs/LOG.md).
 """
 
@@ -25,8 +26,11 @@ DUCKED_GAIN: Final = 0.25
 class InterruptionRule:
     """How much speech is enough."""
 
-    duck_after_ns: int = 64 * MS
+    duck_after_ns: int = 48 * MS
     """A person's speech that makes our voice softer."""
+
+    word_after_ns: int = 64 * MS
+    """A person's speech that ends our voice if a word was recognised in it."""
 
     stop_after_ns: int = 96 * MS
     """A person's speech that ends our voice, whatever was said. With 32 ms more one voice in six stops after 300 ms."""
@@ -34,8 +38,11 @@ class InterruptionRule:
     resume_after_ns: int = 256 * MS
     """Frames without a person's speech after which nobody spoke: shorter gaps are inside words."""
 
-    echo_share_max: float = 0.5
+    echo_share_max: float = 0.4
     """A frame of which our own loudspeaker explains more is not a person's."""
+
+    clear_share_max: float = 0.2
+    """A frame of which it explains less counts half again as much: our own voice never made one (docs/LOG.md)."""
 
     threshold: float = 0.25
     """The probability from which a frame is speech while we speak: the canceller softens whoever speaks over us."""
@@ -70,10 +77,11 @@ class Interruption:
         """
         if not speech or echo_share > self._rule.echo_share_max or is_echo(words, own_words):
             return self._silence()
-        self._speech_ns += FRAME_NS
+        clear = echo_share <= self._rule.clear_share_max
+        self._speech_ns += FRAME_NS + clear * FRAME_NS // 2
         self._silent_ns = 0
         enough = self._speech_ns >= self._rule.stop_after_ns
-        if enough or (words and self._speech_ns >= self._rule.duck_after_ns):
+        if enough or (words and self._speech_ns >= self._rule.word_after_ns):
             self.forget()
             return Act.STOP
         if self._speech_ns >= self._rule.duck_after_ns and not self._ducked:
