@@ -70,9 +70,7 @@ def _imports(tree: ast.AST) -> list[tuple[str, bool]]:
 
 
 # Files that only draw, and are themselves imported inside functions.
-DRAWING = {
-    each: {"cv2"} for each in ("parts.py", "line_view.py", "conveyor.py", "camera_lines.py", "camera_faults.py")
-}
+DRAWING = {each: {"cv2"} for each in ("parts.py", "line_view.py", "conveyor.py", "camera_lines.py", "camera_faults.py")}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 

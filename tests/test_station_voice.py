@@ -236,7 +236,7 @@ class Booth:
 
             async def stage(kind: str, **more: object) -> Stage:  # type: ignore[type-arg]
                 local, lane = await engine(kind, **more)
-                return Stage(kind, local, lane, local_prior_ns=20 * MS, sink=self.records.append)
+                return Stage(kind, local, lane, local_prior_ns=20 * MS, sink=self.records.append)  # type: ignore[arg-type]
 
             operator = Operator(folder)
             conversation = Conversation(

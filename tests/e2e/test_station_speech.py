@@ -89,7 +89,9 @@ class Station:
                 if alarm is not None:
                     voice.alarm(alarm)
                     await self._until(lambda: voice.announcer.said_ns > 0)
-                await self.audio.say(np.zeros(SAMPLE_RATE_HZ // 2, np.int16))  # nobody speaks the moment it is switched on
+                await self.audio.say(
+                    np.zeros(SAMPLE_RATE_HZ // 2, np.int16)
+                )  # nobody speaks the moment it is switched on
                 for number, sound in enumerate(sounds, 1):
                     await self.audio.say(np.concatenate([sound, np.zeros(SAMPLE_RATE_HZ, np.int16)]), len(sound))
                     await self._until(lambda number=number: len(self._turns) >= number)
