@@ -31,7 +31,7 @@ def run(config: Path | None) -> None:
     device = settings.load(config)
     if device.app == "kiosk":
         from edgeapp.apps.kiosk import kiosk as app
-    elif device.app == "qc":
+    elif device.app == "qc" and not device.voice.station.listen:
         from edgeapp.apps.qc import station as app
     else:
         from edgeapp.apps.device import device as app
@@ -208,7 +208,7 @@ def bench_integrity(*, quick: bool, lines: int | None, seed: int) -> None:
 
 
 @bench.command("station")
-@click.option("--quick", is_flag=True, help="End within 50 seconds: 60 parts and 8 seconds of frames.")
+@click.option("--quick", is_flag=True, help="End within 50 seconds: 40 parts and 6 seconds of frames.")
 def bench_station(*, quick: bool) -> None:
     """From the trigger to the PLC's coil on the bundled detector, ledger included; 30 frames a second, each accounted for."""
     from edgeapp.bench.station import bench_station as measure

@@ -57,7 +57,10 @@ def run(command: list[str]) -> None:
 def test() -> None:
     """The tests with whole applications wait more than they compute: they run beside the others, and are shown after them."""
     beside = [str(PYTHON), "-m", "pytest", "tests/e2e", "-p", "no:cacheprovider"]
-    with tempfile.TemporaryFile() as shown, subprocess.Popen(beside, cwd=ROOT, stdout=shown, stderr=shown) as end_to_end:
+    with (
+        tempfile.TemporaryFile() as shown,
+        subprocess.Popen(beside, cwd=ROOT, stdout=shown, stderr=shown) as end_to_end,
+    ):
         rest = [str(PYTHON), "-m", "pytest", "--ignore=tests/e2e"]
         print(f"$ {' '.join(rest)}", flush=True)
         code = subprocess.run(rest, cwd=ROOT, check=False).returncode

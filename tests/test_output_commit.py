@@ -102,13 +102,13 @@ async def test_a_disk_that_refuses_lets_nothing_pass_and_the_row_says_what_was_t
             line.give(3, Outcome.PASS, 100)  # told at once: it is known that the disk refuses
             assert line.said()[2][:2] == (3, "NOT_INSPECTED")
             assert line.said()[2][2].startswith("the ledger takes no verdict: ")
-        assert line.said()[:2] == [(1, "NOT_INSPECTED", NO_ROW), (2, "FAIL", "as told")]
+        assert sorted(line.said()[:2]) == [(1, "NOT_INSPECTED", NO_ROW), (2, "FAIL", "as told")]
         await _until(lambda: not line.commit.doubt)
         line.give(4, Outcome.PASS)
         await _until(lambda: len(line.told) == 4)
         assert line.said()[3][1] == "PASS"
         assert (line.commit.withheld, line.numbers.mark.settled) == (1, 4)
-    assert _rows(tmp_path) == line.said()
+    assert _rows(tmp_path) == sorted(line.said())
 
 
 async def test_a_full_ledger_gets_the_refused_verdicts_once_there_is_room(

@@ -15,6 +15,7 @@ from typing import Final
 
 from edgeapp import config as settings
 from edgeapp.apps import golden as known
+from edgeapp.apps.desk import GoldenDesk, RuleDesk
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.eyes import belt_of, window_of
 from edgeapp.apps.golden import GoldenCheck, open_golden, past_runs
@@ -54,8 +55,8 @@ class Line:
     def __init__(
         self, config: settings.Config, parts: Parts, sight: Sight, booth: QcStation, golden: GoldenCheck | None
     ) -> None:
-        self.station, self.on_told = booth, booth.on_told
-        self._config, self._parts, self._sight, self._golden = config, parts, sight, golden
+        self.station, self.on_told, self.golden = booth, booth.on_told, golden
+        self._config, self._parts, self._sight = config, parts, sight
         self._group: asyncio.TaskGroup | None = None
         self._shown: dict[int, CameraFrame] = {}  # until the line is told; bounded by _SHOWN_MAX
         self._shows = False
@@ -63,14 +64,17 @@ class Line:
     @property
     def golden_due(self) -> Callable[[], str] | None:
         """Says why the golden parts should be judged now; None without any."""
-        golden = self._golden
+        golden = self.golden
         return (lambda: golden.golden.due or golden.trouble) if golden else None
 
     def show_on(self, front: Front) -> None:
         """Let the pages see each picture with the verdict that the line was told, and the ledger."""
         booth, self._shows = self.station, front.serves
         if booth.ledger:
-            front.ledger = (Path(self._config.station.folder), booth.ledger)
+            folder = Path(self._config.station.folder)
+            front.ledger = (folder, booth.ledger)
+            front.rules = RuleDesk(self._config.vision, folder) if self._config.vision.rule_book else None
+            front.golden = GoldenDesk(self.golden, folder) if self.golden else None
         front.acknowledge = booth.outputs.acknowledge
 
         def told(verdict: Verdict) -> None:
@@ -85,7 +89,7 @@ class Line:
         frames = frames or await open_camera(self._config.vision.camera, self._parts)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            keeping = group.create_task(self._golden.keep()) if self._golden else None
+            keeping = group.create_task(self.golden.keep()) if self.golden else None
             await (self._follow(frames) if self._tracks else self._capture(frames))
             if keeping:
                 keeping.cancel()
@@ -139,9 +143,9 @@ class Line:
             serial = read.text
             if serials.must and read.why and verdict.outcome is not Outcome.NOT_INSPECTED:
                 verdict = _not(verdict, read.why, "no serial")
-        if self._golden and (part := self._golden.golden.part(serial)):
+        if self.golden and (part := self.golden.golden.part(serial)):
             assert self._group
-            self._group.create_task(self._golden.saw(serial, verdict))
+            self._group.create_task(self.golden.saw(serial, verdict))
             verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
         if self._shows and frame:
             self._shown[verdict.frame_number] = frame

@@ -118,7 +118,7 @@ def report_dry_run(
     _, rule = read_rule(file)
     if calibration:
         rule = replace(rule, calibration=read_calibration(calibration)[0])
-    olds = _known(_read(book, key))
+    olds = known(_read(book, key))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         closing(open_reading(ledger)) as database,
@@ -137,7 +137,7 @@ def report_dry_run(
     return 0
 
 
-def _known(book: Book) -> dict[str, InspectionRule]:
+def known(book: Book) -> dict[str, InspectionRule]:
     """The rules whose verdicts can be checked: all in the book, and the bundled one."""
     bundled = rule_of(settings.Vision().rule)
     found = {bundled.id: bundled}

@@ -123,7 +123,7 @@ def _coil(figures: dict[str, Any]) -> Any:
     def step(quick: bool) -> list[Bar] | str:
         """trigger to Modbus coil"""
         with tempfile.TemporaryDirectory(prefix="edgeapp-bench-station-") as name:
-            return asyncio.run(_measure_coil(Path(name), 60 if quick else 400, figures))
+            return asyncio.run(_measure_coil(Path(name), 40 if quick else 400, figures))
 
     return step
 
@@ -163,7 +163,7 @@ def _every_frame(figures: dict[str, Any]) -> Any:
     def step(quick: bool) -> list[Bar] | str:
         """30 frames a second"""
         with tempfile.TemporaryDirectory(prefix="edgeapp-bench-station-") as name:
-            return asyncio.run(_measure_frames(Path(name), _FPS * (8 if quick else 60), figures))
+            return asyncio.run(_measure_frames(Path(name), _FPS * (6 if quick else 60), figures))
 
     return step
 

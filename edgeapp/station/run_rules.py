@@ -23,6 +23,8 @@ class RunRules:
     def __init__(self, *, stop_after: int = 0, point_parts: int = 0, centre: float | None = None) -> None:
         """`stop_after` rejects in a row stop the station, 0 never; `point_parts` make a point, 0 draws no chart."""
         self.stop_after = stop_after
+        """It may be changed while the line runs."""
+
         self.stopped = ""
         """Why the station is stopped; empty if it is not."""
 
