@@ -75,7 +75,7 @@ def test_explain_without_records_says_so(tmp_path: Path) -> None:
 def test_the_conveyor_demo_tells_one_verdict_a_part(tmp_path: Path) -> None:
     done = edgeapp("demo", "qc", "--parts", "12", cwd=tmp_path)
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert (summary["parts"], summary["verdicts"], summary["late"]) == (12, 12, 0)
+    assert (summary["parts"], summary["verdicts"]) == (12, 12)
     assert summary["pass"] + summary["fail"] + summary["not_inspected"] == 12
     assert len(list((tmp_path / "out/qc").glob("part_*.jpg"))) == 12
     assert (tmp_path / "out/qc/contact_sheet.jpg").stat().st_size > 10_000
