@@ -18,6 +18,7 @@ from edgeapp.core.events import MS, BackendError, CameraFrame, Detections, Devic
 from edgeapp.core.lane import Lane
 from edgeapp.core.record import AlarmRecord, Sink
 from edgeapp.vision.integrity import Complaint
+from edgeapp.vision.pace import Pace
 from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.second_look import MIRRORINGS, in_doubt, mirrored, mirrored_back, together
 from edgeapp.vision.timestamps import Timestamps
@@ -81,10 +82,10 @@ class Inspection:
         self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
         self._on_part, self._check, self._zones, self._on_alarm = on_part, check, zones, on_alarm
         self._timestamps = Timestamps(due_after_ns)
-        self._in_flight = 0
+        self._in_flight, self._pace = 0, Pace()
         self._alarmed: dict[str, int] = {}  # by cause, one of a dozen: how many good frames there were since
         self.refused = 0
-        """Frames that were not looked at, because IN_FLIGHT_MAX others were."""
+        """Frames that were not looked at, because too many others were."""
 
     @property
     def rule(self) -> InspectionRule:
@@ -135,9 +136,9 @@ class Inspection:
         try:
             if trouble := self._timestamps.trouble(frame.at_ns, now_ns()):
                 judged = self._complain(frame, (Complaint("timestamp", trouble),))
-            elif self._in_flight >= IN_FLIGHT_MAX:
+            elif self._in_flight >= IN_FLIGHT_MAX or not self._pace.fits(self._in_flight, now_ns(), due_ns - DECIDE_NS):
                 self.refused += 1
-                judged = _not(f"the line is faster than the inspection: {IN_FLIGHT_MAX} parts waiting", "too fast")
+                judged = _not(f"the line is faster than the inspection: {self._in_flight} parts waiting", "too fast")
             else:
                 judged = await self._judge(frame, due_ns - DECIDE_NS, found)
         except TimeoutError:
@@ -152,7 +153,7 @@ class Inspection:
 
     async def _judge(self, frame: CameraFrame, decide_ns: int, found: list[Detections]) -> Judged:
         """The picture's own trouble, or what the rule says of what is seen. Raises TimeoutError, BackendError."""
-        self._in_flight += 1
+        self._in_flight, began_ns = self._in_flight + 1, now_ns()
         try:
             if complaint := await self._complaints(frame, decide_ns):
                 return complaint
@@ -166,6 +167,7 @@ class Inspection:
             return replace(judged, why=judged.why + more)
         finally:
             self._in_flight -= 1
+            self._pace.ended(began_ns, now_ns())
 
     async def _complaints(self, frame: CameraFrame, decide_ns: int) -> Judged | None:
         """What is wrong with the picture; None if nothing is. Raises TimeoutError."""
