@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import llama_server
 import pytest
 import tiny_llama
@@ -396,7 +397,8 @@ async def test_a_real_server_reads_only_the_tail_of_what_was_sent_ahead(tmp_path
 
 async def _tokens_read(llm: OpenAiLlm, prompt: Prompt) -> tuple[int, int]:
     """How many tokens of a prompt the server had to read, and how many it still had."""
-    answer = await llm._client.post(llm._url, json=llm._body(prompt) | {"stream": False}, timeout=20)
+    async with httpx.AsyncClient() as client:  # of its own: the server may be about to close a kept connection
+        answer = await client.post(llm._url, json=llm._body(prompt) | {"stream": False}, timeout=20)
     timings = answer.json()["timings"]
     return timings["prompt_n"], timings["cache_n"]
 
