@@ -253,3 +253,6 @@ def test_the_brokers_password_comes_from_the_environment_or_a_file(
         mqtt_options(settings.MqttOutput(host="broker", password_env="NOT_SET_HERE"), "")
     with pytest.raises(ConfigError, match="password_file cannot be read: No such file"):
         mqtt_options(settings.MqttOutput(host="broker", password_file=str(tmp_path / "none")), "")
+    (tmp_path / "picture").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(ConfigError, match="is no text; give a file with the password alone"):
+        mqtt_options(settings.MqttOutput(host="broker", password_file=str(tmp_path / "picture")), "")

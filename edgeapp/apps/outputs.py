@@ -7,7 +7,6 @@ goes through a bounded list to a task or thread of its own.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from edgeapp import __version__
 from edgeapp import config as settings
 from edgeapp.apps.line import Outputs
+from edgeapp.apps.secret import read_secret
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import MS, ConfigError, Outcome, Trigger, Verdict
 from edgeapp.devices import home_assistant, modbus_client, modbus_server, mqtt, opcua, triggers
@@ -231,16 +231,7 @@ def mqtt_options(
     section: settings.MqttOutput, station: str, announcements: tuple[tuple[str, str], ...] = ()
 ) -> mqtt.Options:
     """The configuration in the device's terms, the secret fetched. Raises ConfigError."""
-    password = ""
-    if section.password_env:
-        if section.password_env not in os.environ:
-            raise ConfigError(f"outputs.mqtt.password_env names {section.password_env}, which is not set; set it")
-        password = os.environ[section.password_env]
-    elif section.password_file:
-        try:
-            password = Path(section.password_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigError(f"outputs.mqtt.password_file cannot be read: {error.strerror}") from error
+    password = read_secret("outputs.mqtt", "password", env=section.password_env, file=section.password_file)
     return mqtt.Options(
         host=section.host,
         port=section.port,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from edgeapp import config as settings
 from edgeapp.apps.kiosk import Voice, open_stt
+from edgeapp.apps.secret import read_secret
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.events import ConfigError
 from edgeapp.core.record import Sink
@@ -134,16 +133,7 @@ async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: 
 
 def key_of(section: settings.OpenAiServer) -> str:
     """The key that clients must send; empty if none is configured. Raises ConfigError."""
-    key = ""
-    if section.key_env:
-        if section.key_env not in os.environ:
-            raise ConfigError(f"protocols.openai.key_env names {section.key_env}, which is not set; set it")
-        key = os.environ[section.key_env]
-    elif section.key_file:
-        try:
-            key = Path(section.key_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"protocols.openai.key_file cannot be read: {error}") from error
+    key = read_secret("protocols.openai", "key", env=section.key_env, file=section.key_file)
     if (section.key_env or section.key_file) and len(key) < 16:
         raise ConfigError("the key of protocols.openai has less than 16 characters; make a longer one")
     return key
