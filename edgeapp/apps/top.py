@@ -61,6 +61,8 @@ def _token(file: Path | None) -> str:
     path = file or web_folder() / "device-token"
     try:
         return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no {path}: run a device with [web] serve = true first, or give --token") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read the device's token {path}: {error}; run this as the user who runs the device, or give --token"
