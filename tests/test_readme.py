@@ -1,4 +1,4 @@
-"""What the README and the guides give to copy is a configuration."""
+"""What the README gives to copy is a configuration."""
 
 from __future__ import annotations
 
