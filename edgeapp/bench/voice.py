@@ -33,7 +33,7 @@ PRESETS: Final = ("default", "aggressive", "relaxed", "digits")
 _BUDGET_MS: Final = 200.0
 _PAUSED_SHARE: Final = 0.5
 _TURNS, _OTHERS, _ALONE = 220, 40, 60  # of the preset that serves, of each other one, and of the stages alone
-_QUICK_TURNS: Final = 8
+_QUICK_TURNS: Final = 7
 _SHOWN: Final = 24  # turns in the picture
 
 

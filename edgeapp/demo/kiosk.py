@@ -73,7 +73,16 @@ class Turn:
 
     @property
     def cut_off(self) -> bool:
-        """Was the turn taken for finished before its last voiced sample, be it only the release of a final stop?"""
+        """Was the turn taken for finished before its last voiced sample, with words lost?"""
+        return self._early and self.heard != self.question.text
+
+    @property
+    def clipped(self) -> bool:
+        """The same with every word understood, as before the release of a final stop?"""
+        return self._early and not self.cut_off
+
+    @property
+    def _early(self) -> bool:
         return self.record is not None and self.record.committed_ns < self.last_voiced_ns
 
     @property
@@ -199,6 +208,7 @@ def _summary(held: list[Turn], config: settings.Config, stall_ms: float) -> dict
         "interrupted": sum(turn.record is not None and turn.record.outcome == "interrupted" for turn in held),
         "unanswered": sum(turn.took_ms is None for turn in held),
         "cut_off": sum(turn.cut_off for turn in held),
+        "clipped": sum(turn.clipped for turn in held),
         "within_budget": sum(ms <= config.voice.budget_ms for ms in took_ms),
         "within_budget_as_heard": sum(
             turn.record.first_audible_ns <= turn.record.due_ns
@@ -224,6 +234,8 @@ def _table(held: list[Turn], calls: list[Record], budget_ms: float) -> Table:
         asked = f"{turn.question.text}{' [cyan](human)[/]' if turn.question.human else ''}"
         if turn.cut_off:
             asked += " [yellow](cut off)[/]"
+        elif turn.clipped:
+            asked += " [yellow](into its last sound)[/]"
         if turn.heard != turn.question.text:
             asked += f"\n[yellow]heard: {turn.heard or 'nothing'}[/]"
         said = turn.record.said if turn.record else "[red]nothing[/]"
