@@ -47,7 +47,7 @@ def test_a_password_that_is_too_short_is_refused() -> None:
         _run("web", "passwd", "ada", "--stdin", says="short\n")
 
 
-def test_top_shows_a_running_device_and_says_what_is_wrong_without_one(tmp_path: Path) -> None:
+def test_top_shows_a_running_device_and_says_what_is_wrong_without_one(tmp_path: Path, home: Path) -> None:
     token = tmp_path / "token"
     token.write_text("the-device-token\n")
     with running(tmp_path / "device") as one:
@@ -67,6 +67,9 @@ def test_top_shows_a_running_device_and_says_what_is_wrong_without_one(tmp_path:
         assert each in shown
     with pytest.raises(BackendError, match="cannot be looked at"):
         _run("top", "--url", url, "--token", str(token), "--once")
+    with pytest.raises(ConfigError, match=r"run a device with \[web\] serve = true first"):
+        _run("top", "--url", url, "--once")
+    (home / "device-token").mkdir(parents=True)
     with pytest.raises(ConfigError, match="as the user who runs the device"):
         _run("top", "--url", url, "--once")
 
