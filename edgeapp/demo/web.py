@@ -20,7 +20,7 @@ from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Box, Outcome, Verdict
-from edgeapp.demo.kiosk import recorded_questions
+from edgeapp.demo.kiosk import Question, recorded_questions
 from edgeapp.station.evidence import Entry, Evidence, says
 from edgeapp.station.store import DATABASE, Store
 from edgeapp.voice.conversation import Conversation
@@ -92,12 +92,17 @@ def _engineer(users: Users) -> str:
 async def ask_on(audio: VirtualAudio, conversation: Conversation, pause_s: float) -> None:
     """One recorded question after the other, each so long after the reply before it has been heard."""
     for question in cycle(recorded_questions()):
-        await audio.say(question.samples, question.last_voiced)
-        until_ns = now_ns() + round(_TURN_LIMIT_S * 1_000) * MS
-        await asyncio.sleep(0.6)
-        while conversation.busy and now_ns() < until_ns:
-            await asyncio.sleep(0.05)
+        await ask(audio, conversation, question)
         await asyncio.sleep(pause_s)
+
+
+async def ask(audio: VirtualAudio, conversation: Conversation, question: Question) -> None:
+    """Ask, and wait until the reply has been heard."""
+    await audio.say(question.samples, question.last_voiced)
+    until_ns = now_ns() + round(_TURN_LIMIT_S * 1_000) * MS
+    await asyncio.sleep(0.6)
+    while conversation.busy and now_ns() < until_ns:
+        await asyncio.sleep(0.05)
 
 
 def _draw_past(folder: Path) -> None:
