@@ -61,7 +61,9 @@ class Line:
     """Caught, with a cause that fits."""
 
     missed: list[str] = field(default_factory=list)
-    dirt_frames: list[int] = field(default_factory=list)
+    frames: dict[str, list[int]] = field(default_factory=lambda: {each.name: [] for each in FAULTS if each.frames > 1})
+    """How many frames it took, of each fault that may take more than one."""
+
     took_ms: list[float] = field(default_factory=list)
     """CPU time of the checks of each good frame."""
 
@@ -129,7 +131,7 @@ def _score(
     line.caught[fault.name, degree] += 1
     line.named[fault.name, degree] += bool(fault.causes & set(verdicts[first - 1].causes))
     if fault.frames > 1:
-        line.dirt_frames.append(first)
+        line.frames[fault.name].append(first)
 
 
 @dataclass
@@ -197,13 +199,14 @@ def _figures(lines: Sequence[Line]) -> dict[str, Any]:
                 sum(getattr(each, name)[key] for each in lines) for name in ("injected", "caught", "named")
             )
             told[f"{fault.name}, {degree}"] = f"{caught} of {injected}, {named} by name"
-    dirt = [frames for each in lines for frames in each.dirt_frames]
+    took = {name: [frames for each in lines for frames in each.frames[name]] for name in lines[0].frames}
     return {
         "good_frames": sum(each.good for each in lines),
         "caught": told,
         "mildest": {fault.name: fault.mild for fault in FAULTS},
-        "dirt_frames_median": statistics.median(dirt) if dirt else None,
-        "dirt_frames_max": max(dirt, default=None),
+        "frames_until_caught": {
+            name: {"median": statistics.median(each), "max": max(each)} for name, each in took.items() if each
+        },
         "check_cpu_median_ms": round(statistics.median([ms for each in lines for ms in each.took_ms]), 2),
         "false": [why for each in lines for why in each.false_alarms][:20],
         "missed": [why for each in lines for why in each.missed][:20],

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeapp.core.events import CameraFrame
 from edgeapp.vision.measures import GRID, Float, Measures, Pixels, measure, same_rows, stands_out
-from edgeapp.vision.reference import Reference, relative, stillness
+from edgeapp.vision.reference import Reference, relative, stillness, to_see
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ SHARP_SHARE: Final = 0.72  # of the middle at set-up
 NOISE_FACTOR: Final = 1.5
 NOISE_MARGIN: Final = 1.5
 BANDING_SIGMAS: Final = 5.0
-BANDING_MARGIN: Final = 0.035
+BANDING_MARGIN: Final = 0.07
 STRANGE_MARGIN: Final = 0.12
 EMPTY_ROWS_MARGIN: Final = 0.02
 SAME_ROWS_MAX: Final = 0.015  # sensor noise never repeats a row
@@ -57,10 +57,14 @@ MOVED_PX: Final = 1.6
 MARK_SCORE_MIN: Final = 0.55
 STILL_SHARE: Final = 0.2  # of the usual difference between two pictures
 STILL_LEVELS: Final = 0.6  # an old picture that was compressed again differs by less
-DIRT_FRAMES: Final = (12, 24)
+PLAIN_LEVELS: Final = 3.0  # a picture with less to see hardly differs from the next one on the same belt
+PLAIN_IN_A_ROW: Final = 3  # so many of them, each like one of the last: not even the lamp flickers
+DIRT_FRAMES: Final = (12, 24, 48)
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
 DIRT_LEAST: Final = 0.2
+DIRT_AGREED: Final = 0.5  # of the weight of the frames must say so by themselves,
+DIRT_AGREES: Final = 0.1  # each by this much: a part leaves a deeper mark in fewer frames
 DIRT_FIRST: Final = 16  # frames before anything is said
 
 _REMEMBERED: Final = 4  # a driver that hands out old buffers again goes round a ring of about so many
@@ -74,6 +78,7 @@ class Integrity:
         self._limits = {name: (each.middle, SIGMAS * each.sigma) for name, each in reference.spreads.items()}
         self._last: Pixels | None = None
         self._blocks: deque[Float] = deque(maxlen=_REMEMBERED)
+        self._plain_and_still = 0  # pictures in a row
         self._dirt = Persistence(reference)
 
     def check(self, frame: CameraFrame) -> tuple[Complaint, ...]:
@@ -106,7 +111,9 @@ class Integrity:
         middle, _ = self._limit("still")
         least = min(STILL_SHARE * middle, STILL_LEVELS)
         moved = min(stillness(seen.blocks, each) for each in self._blocks)
-        if moved < least:
+        plain = moved > 0 and to_see(seen.blocks, self._reference.steady) < PLAIN_LEVELS
+        self._plain_and_still = self._plain_and_still + 1 if plain and moved < least else 0
+        if moved < least and (not plain or self._plain_and_still >= PLAIN_IN_A_ROW):
             why = f"the picture is an old one: it differs by {moved:.2f} grey levels, a new one by {middle:.2f} ({least:.2f} or more)"
             return [Complaint("frozen", why)]
         share = same_rows(pixels, self._last)
@@ -197,29 +204,33 @@ class Persistence:
 
     How much each block stands out of its surroundings, averaged over the last frames (exponentially weighted, and by how
     even the surroundings are), comes back to its value at set-up where belt and parts pass, and does not where something
-    sticks. Two memories, because where parts lie it takes more frames. After J. Gu et al., "Removing image artifacts due to
+    sticks. It must do so in half of the frames as well: a few parts in a row that happen to lie alike do not. Three memories,
+    because where parts lie it takes more frames. After J. Gu et al., "Removing image artifacts due to
     dirty camera lenses and thin occluders" (2009), which finds dirt in the statistics of many frames.
     """
 
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._sigma = np.maximum(reference.spot_sigma, np.float32(DIRT_SIGMA_MIN))
-        self._sums = [np.zeros((2, GRID, GRID), np.float32) for _ in DIRT_FRAMES]
+        self._sums = [np.zeros((4, GRID, GRID), np.float32) for _ in DIRT_FRAMES]
         self._frames = 0
 
     def check(self, blocks: Float) -> list[Complaint]:
         """Take one more good frame into the memories, and say whether something sticks."""
         spot, worth = stands_out(blocks[..., 1])
+        off = spot - self._reference.spot
+        said = np.stack([spot * worth, worth, (off > DIRT_AGREES) * worth, (off < -DIRT_AGREES) * worth])
         self._frames += 1
         for sums, frames in zip(self._sums, DIRT_FRAMES, strict=True):
             weight = np.float32(max(1 / frames, 1 / self._frames))
-            np.add(sums, weight * (np.stack([spot * worth, worth]) - sums), out=sums)
+            np.add(sums, weight * (said - sums), out=sums)
             if self._frames < DIRT_FIRST:
                 continue
             # An exponential mean of weight 1/n varies as a plain one of 2n - 1 frames; the reference's own doubt is added.
             doubt = (1 / min(self._frames, 2 * frames - 1) + 1 / self._reference.frames) ** 0.5
             out = sums[0] / sums[1] - self._reference.spot
             stuck = np.abs(out) > np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, np.float32(DIRT_LEAST))
+            stuck &= np.where(out > 0, sums[2], sums[3]) > np.float32(DIRT_AGREED) * sums[1]
             four = stuck[:-1, :-1] & stuck[1:, :-1] & stuck[:-1, 1:] & stuck[1:, 1:]
             if four.any():
                 row, column = divmod(int(four.argmax()), GRID - 1)

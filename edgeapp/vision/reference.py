@@ -178,8 +178,26 @@ def _regions(pixels: Pixels, marks: Sequence[Mark]) -> list[tuple[Pixels, Float]
 
 def stillness(blocks: Float, before: Float) -> float:
     """Mean absolute difference of two pictures in means of 2 x 2 blocks, in grey levels: noise hardly shows in it."""
-    difference = (blocks[..., 1] - before[..., 1]).reshape(GRID // 2, 2, GRID // 2, 2).mean(axis=(1, 3))
-    return float(np.abs(difference).mean())
+    return float(np.abs(_coarse(blocks[..., 1] - before[..., 1])).mean())
+
+
+def to_see(blocks: Float, steady: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> float:
+    """How much a picture would differ from itself had everything moved a seventh of it, across or down: the lesser, in grey levels.
+
+    Read where pictures usually differ, not in the `steady` blocks, as `stillness` is.
+    """
+    coarse, loose = _coarse(blocks[..., 1]), ~(_coarse(steady.astype(np.float32)) == 1)
+    far = GRID // 2 // 7 + 1
+    found = []
+    for values, told in ((coarse, loose), (coarse.T, loose.T)):
+        both = told[far:] & told[:-far]
+        found.append(float(np.abs(values[far:] - values[:-far])[both].mean()) if both.any() else 0.0)
+    return min(found)
+
+
+def _coarse(values: Float) -> Float:
+    means: Float = values.reshape(GRID // 2, 2, GRID // 2, 2).mean(axis=(1, 3))
+    return means
 
 
 def _mark(pictures: Sequence[Pixels], region: tuple[float, float, float, float], height: int, width: int) -> Mark:
