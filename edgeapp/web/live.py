@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +32,7 @@ PICTURES_UNDER_WAY: Final = 2
 
 CAMERAS_MAX: Final = 16
 TOPICS_MAX: Final = 64
+_NICE: Final = 10  # 19 would hold the interpreter's lock for long where others want the core
 
 
 @dataclass(slots=True)
@@ -193,7 +197,7 @@ class Live:
 
     async def run(self) -> None:
         """Encode and look while anybody watches, until cancelled."""
-        thread = ThreadPoolExecutor(1, "pictures")
+        thread = ThreadPoolExecutor(1, "pictures", initializer=_give_way)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._encode(thread))
@@ -231,6 +235,12 @@ class Live:
                 camera.message, camera.version = message, camera.version + 1
                 for viewer in self._viewers:
                     viewer.news.set()
+
+
+def _give_way() -> None:
+    """On Linux a thread has its own priority: pictures for screens must not keep a model waiting."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def _joined(parts: list[tuple[str, bytes]]) -> bytes:
