@@ -63,9 +63,9 @@ DIRT_FRAMES: Final = (12, 24, 48)
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
 DIRT_LEAST: Final = 0.2
-DIRT_AGREED: Final = 0.5  # of the weight of the frames must say so by themselves,
-DIRT_AGREES: Final = 0.1  # each by this much: a part leaves a deeper mark in fewer frames
-DIRT_FIRST: Final = 16  # frames before anything is said
+DIRT_AGREES: Final = 0.1  # by how much a frame must say so by itself to be counted:
+DIRT_SHARE: Final = 0.7  # of the frames must say so where the mean is at its limit, fewer where it is further out
+DIRT_FIRST: Final = 24  # frames before anything is said
 
 _REMEMBERED: Final = 4  # a driver that hands out old buffers again goes round a ring of about so many
 
@@ -204,8 +204,8 @@ class Persistence:
 
     How much each block stands out of its surroundings, averaged over the last frames (exponentially weighted, and by how
     even the surroundings are), comes back to its value at set-up where belt and parts pass, and does not where something
-    sticks. It must do so in half of the frames as well: a few parts in a row that happen to lie alike do not. Three memories,
-    because where parts lie it takes more frames. After J. Gu et al., "Removing image artifacts due to
+    sticks. What counts is the mean times the share of the frames that say so: dirt is in all of them, a few parts that
+    happen to lie alike are not. Three memories, because where parts lie it takes more frames. After J. Gu et al., "Removing image artifacts due to
     dirty camera lenses and thin occluders" (2009), which finds dirt in the statistics of many frames.
     """
 
@@ -229,8 +229,9 @@ class Persistence:
             # An exponential mean of weight 1/n varies as a plain one of 2n - 1 frames; the reference's own doubt is added.
             doubt = (1 / min(self._frames, 2 * frames - 1) + 1 / self._reference.frames) ** 0.5
             out = sums[0] / sums[1] - self._reference.spot
-            stuck = np.abs(out) > np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, np.float32(DIRT_LEAST))
-            stuck &= np.where(out > 0, sums[2], sums[3]) > np.float32(DIRT_AGREED) * sums[1]
+            limit = np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, np.float32(DIRT_LEAST))
+            agreed = np.where(out > 0, sums[2], sums[3]) / sums[1]
+            stuck = np.abs(out) * agreed > np.float32(DIRT_SHARE) * limit
             four = stuck[:-1, :-1] & stuck[1:, :-1] & stuck[:-1, 1:] & stuck[1:, 1:]
             if four.any():
                 row, column = divmod(int(four.argmax()), GRID - 1)
