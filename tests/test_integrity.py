@@ -208,6 +208,8 @@ def test_a_reference_wants_enough_good_frames_of_one_size_and_marks_that_stay() 
         learn(frames, [(0.4, 0.4, 0.6, 0.6)])
     with pytest.raises(ConfigError, match="must lie in the picture"):
         learn(frames, [(0.95, 0.95, 1.05, 1.05)])
+    with pytest.raises(ConfigError, match="lower the camera's exposure"):
+        learn([replace(frame, pixels=np.full_like(frame.pixels, 255)) for frame in frames])
 
 
 @pytest.mark.parametrize(

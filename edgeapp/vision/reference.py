@@ -41,6 +41,7 @@ _MARK_SEEN: Final = 0.6  # the least correlation at which a mark counts as found
 _LEVEL_FLOOR: Final = 1.5  # grey levels that a block may stray even if it never did at set-up
 _ARRAYS: Final = ("blocks", "sigma", "spot", "spot_sigma")
 _CLIPPED_LEVELS: Final = 245.0  # a block of such a mean is at its end in most of its pixels
+_CLIPPED_MAX: Final = 0.3  # of the blocks
 _DRAWS: Final = 40
 _DRAWN_FRAMES: Final = 16
 _TO_SIGMA: Final = 1.4826  # a median deviation as a standard deviation, for Gaussian errors
@@ -98,7 +99,8 @@ class Reference:
 def learn(frames: Sequence[CameraFrame], marks: Sequence[tuple[float, float, float, float]] = ()) -> Reference:
     """Learn from at least FRAMES_MIN good frames of a moving line; `marks` are regions (left, top, right, bottom) in shares.
 
-    Raises ConfigError if the frames do not do: too few, of different sizes, or a region without a mark.
+    Raises ConfigError if the frames do not do: too few, of different sizes, overexposed, or a region
+    without a mark.
     """
     if len(frames) < FRAMES_MIN:
         raise ConfigError(f"the reference needs {FRAMES_MIN} good frames or more, not {len(frames)}")
@@ -112,6 +114,12 @@ def learn(frames: Sequence[CameraFrame], marks: Sequence[tuple[float, float, flo
     measured = [measure(each) for each in pictures]
     stack = np.stack([each.blocks for each in measured])
     blocks = np.median(stack, axis=0)
+    clipped = float((blocks.max(axis=2) >= _CLIPPED_LEVELS).mean())
+    if clipped > _CLIPPED_MAX:
+        raise ConfigError(
+            f"{clipped:.0%} of the picture is at the end of its range, where nothing can be seen: lower the camera's exposure "
+            "or the light, then learn again"
+        )
     sigma = np.maximum(np.median(np.abs(stack - blocks)[..., 1], axis=0) * _TO_SIGMA, _LEVEL_FLOOR)
     stray = sigma / (blocks[..., 1] + 8)
     found = tuple(_mark(pictures, each, height, width) for each in marks)
