@@ -30,6 +30,14 @@ async def test_a_turn_is_seen_heard_thought_about_and_spoken_and_its_words_stay(
     assert seen[-1] == Glance(Doing.LISTENING, 1, "where is the hammer", "it is there, on the left.")
 
 
+async def test_who_comes_next_does_not_see_the_words_of_who_has_left() -> None:
+    talk = Talk()
+    await talk.hold((200, False), (1_200, True), (4_000, False), guesses=False)
+    assert talk.conversation.glance().heard == "where is the hammer"
+    await talk.conversation.forget()
+    assert talk.conversation.glance() == Glance(Doing.LISTENING)
+
+
 def test_a_device_that_waits_to_be_woken_is_asleep_until_then() -> None:
     attention = Attention(AttentionRule(ways=frozenset({Way.KEY})))
     assert not attention.awake

@@ -113,6 +113,7 @@ class Conversation:
         self._supposed_ns = 0  # the last voiced sample before the silence that a second reading was asked for
         self._deaf_frames = 0
         self._listens = False
+        self._forgotten = 0  # the last utterance of somebody who has left
         self._aside: set[asyncio.Task[None]] = set()  # a prefill, a second opinion and a second reading
 
     @property
@@ -158,7 +159,7 @@ class Conversation:
             doing = Doing.HEARING if speaks else Doing.LISTENING
         if doing is Doing.HEARING:
             return Glance(doing, self._endpointer.number, self._partial.text)
-        if turn is None:
+        if turn is None or turn.utterance.number <= self._forgotten:
             return Glance(doing)
         return Glance(doing, turn.utterance.number, turn.question, turn.heard(self.turns.speaker.played_ns))
 
@@ -187,7 +188,9 @@ class Conversation:
                 task.cancel()
 
     async def forget(self) -> None:
-        """Whoever was there has left: forget what was said and how they speak."""
+        """Whoever was there has left: forget what was said and how they speak, and let no screen show it any more."""
+        if self.turns.current is not None:
+            self._forgotten = self.turns.current.utterance.number
         self.turns.history = ()
         self._endpointer.forget_speaker()
         await self._answering.forget()
