@@ -749,12 +749,13 @@ def web_audit(last: int) -> None:
 @click.option(
     "--token", type=click.Path(path_type=Path, dir_okay=False), help="The device's token file, if not its own."
 )
+@click.option("--certificate", default="", help="The device's own certificate, where the pages are served by TLS.")
 @click.option("--once", is_flag=True, help="Print one picture of it and end.")
-def top(url: str, token: Path | None, *, once: bool) -> None:
+def top(url: str, token: Path | None, certificate: str, *, once: bool) -> None:
     """The live view in a terminal: verdicts, turns against their budget, stages, links, alarms. Ctrl-C ends it."""
     from edgeapp.apps.top import show
 
-    show(url, token, once=once)
+    show(url, token, certificate, once=once)
 
 
 @cli.group("near-edge")

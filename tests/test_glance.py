@@ -9,7 +9,7 @@ from talk import Talk
 
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS
-from edgeapp.voice.glance import Doing, Glance
+from edgeapp.voice.glance import Doing, Fading, Glance
 from edgeapp.voice.wake import Attention, AttentionRule, Way
 
 
@@ -36,6 +36,16 @@ async def test_who_comes_next_does_not_see_the_words_of_who_has_left() -> None:
     assert talk.conversation.glance().heard == "where is the hammer"
     await talk.conversation.forget()
     assert talk.conversation.glance() == Glance(Doing.LISTENING)
+
+
+def test_words_stand_until_nobody_spoke_for_so_long_and_never_go_while_we_speak() -> None:
+    fading = Fading(20_000 * MS)
+    speaking = Glance(Doing.SPEAKING, 1, "where is the hammer", "rear left")
+    said = Glance(Doing.LISTENING, 1, "where is the hammer", "rear left")
+    assert [fading.look(speaking, at * MS) for at in (0, 30_000)] == [speaking, speaking]
+    assert [fading.look(said, at * MS) for at in (31_000, 50_999)] == [said, said]
+    assert fading.look(said, 51_000 * MS) == Glance(Doing.LISTENING)
+    assert fading.look(speaking, 52_000 * MS) == speaking
 
 
 def test_a_device_that_waits_to_be_woken_is_asleep_until_then() -> None:

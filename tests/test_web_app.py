@@ -7,7 +7,7 @@ import json
 import random
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hub_server import hub
 from pull_driver import SOURCE
 from web_world import PASSWORD, Device, device, open_site, running
 
-from edgeapp.core.events import ConfigError, Outcome
+from edgeapp.core.events import BackendError, ConfigError, Outcome
 from edgeapp.models.golden import Examined
 from edgeapp.near_edge.certificates import make
 from edgeapp.web import models_api
@@ -26,6 +26,7 @@ from edgeapp.web.access import CSRF_HEADER
 from edgeapp.web.app import create_app
 from edgeapp.web.live import Live
 from edgeapp.web.serve import Address, serving
+from edgeapp.web.watching import news
 
 pytestmark = pytest.mark.real_time
 
@@ -104,6 +105,14 @@ async def test_a_new_password_or_a_removed_user_ends_the_sessions_at_once(tmp_pa
         one.site.users.remove("operator")
         assert (await client.get("/api/state")).status_code == 401
         assert (await other.get("/api/state")).status_code == 401
+
+
+async def test_who_signs_out_is_out_and_the_trail_says_so(tmp_path: Path) -> None:
+    async with device(tmp_path) as one, signed_in(one, "viewer") as client:
+        assert (await client.post("/api/logout")).status_code == 204
+        assert (await client.get("/api/state")).status_code == 401
+        assert (await client.post("/api/logout")).status_code == 204
+        assert [each.what for each in one.site.trail.newest(9)] == ["sign out", "sign in"]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +206,28 @@ async def test_over_tls_the_cookie_belongs_to_this_host_alone(tmp_path: Path) ->
         assert answer.headers["set-cookie"].startswith("__Host-edgeapp=")
         assert "secure" in answer.headers["set-cookie"].lower()
         assert (await client.get("/api/session")).json()["user"] == "viewer"
+    site.trail.close()
+
+
+async def test_top_looks_at_a_device_whose_certificate_has_another_name_than_loopback(tmp_path: Path) -> None:
+    make(tmp_path / "certificates", ("line3.example",), 2)
+    server = tmp_path / "certificates" / "server"
+    certificate, live = str(server / "server.pem"), Live()
+    site = open_site(tmp_path, live, secure=True)
+    live.topic("drops", lambda: {"microphone": 3})
+
+    def look(url: str, trusted: str) -> dict[str, Any]:
+        with closing(news(url, "the-device-token", ["drops"], trusted)) as told:
+            return next(each for each in told if each)
+
+    async with serving(
+        create_app(site), live, Address(port=0, certificate=certificate, key=str(server / "server.key"))
+    ) as url:
+        assert await asyncio.to_thread(look, url, certificate) == {"drops": {"microphone": 3}}
+        with pytest.raises(BackendError, match="certificate verify failed"):
+            await asyncio.to_thread(look, url, "")
+        with pytest.raises(ConfigError, match=r"give the file of web\.certificate"):
+            await asyncio.to_thread(look, url, str(tmp_path / "none.pem"))
     site.trail.close()
 
 
@@ -298,7 +329,10 @@ async def test_the_evidence_is_found_shown_and_paged(tmp_path: Path) -> None:
         ).json()
         assert [row["number"] for row in rows + older] == [10, 6, 2]
         whole = (await client.get(f"/api/station/verdicts/{rows[0]['seq']}")).json()
-        assert whole["boxes"][1]["label"] == "scratch"
+        assert [(each["label"], each["counts"]) for each in whole["boxes"]] == [
+            ("washer", "part"),
+            ("scratch", "defect"),
+        ]
         assert (whole["serial"], whole["causes"]) == ("S10", ["scratch"])
         picture = await client.get(f"/api/station/images/{rows[0]['image']}")
         assert picture.content.startswith(b"\xff\xd8\xff")

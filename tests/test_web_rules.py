@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from web_world import PASSWORD, frame, turn, verdict
 
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, BackendError, ConfigError, Outcome
-from edgeapp.core.record import AlarmRecord
+from edgeapp.core.record import AlarmRecord, Record
+from edgeapp.vision.rules import InspectionRule
 from edgeapp.web import live as lives
 from edgeapp.web.attempts import Attempts, network_of
 from edgeapp.web.history import CALLS, Budgets, History
@@ -186,12 +188,23 @@ async def test_the_history_of_a_day_stays_small_and_its_spans_add_up() -> None:
     assert told["stages"]["stt"]["calls"] == 200
 
 
+async def test_a_second_look_that_was_given_up_does_not_hide_where_the_first_ran() -> None:
+    live = Live()
+    history = History(live, Budgets(200.0, 200.0))
+    for side, why, error in (("local", "no remote is configured", ""), ("none", "", "cancelled")):
+        history(Record("belt 7", "detect", 0, 0, 40 * MS, side, why, 80 * MS, error=error))
+    history(verdict(7))
+    (row,) = json.loads(live.state())["frames"]["rows"]
+    assert [(each["side"], each["why"]) for each in row["where"]] == [("local", "no remote is configured")]
+
+
 async def test_a_picture_says_its_boxes_in_pixels_of_the_frame_and_leaves_out_the_unsure(tmp_path: Path) -> None:
-    message = encode(frame(7), verdict(7, Outcome.FAIL), lambda box: box.score > 0.8)
+    rule = InspectionRule(("washer",), ("scratch",), defect_score=0.8)
+    message = encode(frame(7), verdict(7, Outcome.FAIL), rule.counted)
     length = int.from_bytes(message[:4], "big")
     says = json.loads(message[4 : 4 + length])
     assert (says["number"], says["outcome"], says["width"], says["height"]) == (7, "FAIL", 160, 120)
-    assert says["boxes"] == [[20, 20, 100, 90, "washer", 0.9]]
+    assert (says["parts"], says["defects"]) == ([[20, 20, 100, 90, "washer", 0.9]], [])
     assert message[4 + length :].startswith(b"\xff\xd8\xff")
 
 
@@ -230,8 +243,25 @@ def test_the_last_engineer_stays(tmp_path: Path) -> None:
     users.set("bob", Role.OPERATOR, PASSWORD)
     with pytest.raises(ConfigError, match="last engineer"):
         users.remove("ada")
+    with pytest.raises(ConfigError, match="last engineer"):
+        users.set("ada", Role.VIEWER, PASSWORD)
     users.remove("bob")
     assert set(users.all()) == {"ada"}
+
+
+def test_users_and_sessions_that_are_made_at_once_are_all_kept(tmp_path: Path) -> None:
+    users, sessions = Users(tmp_path / "users.json"), Sessions(tmp_path / "s.json", lambda: 0)
+    names = [f"user{n}" for n in range(12)]
+
+    def come(name: str) -> str:
+        users.set(name, Role.ENGINEER, PASSWORD)
+        return sessions.begin(name, "")[0]
+
+    with ThreadPoolExecutor(6) as several:
+        tokens = list(several.map(come, names))
+    assert set(users.all()) == set(names)
+    again = Sessions(tmp_path / "s.json", lambda: 0)
+    assert [found.user for token in tokens if (found := again.find(token))] == names
 
 
 def test_a_session_outlives_a_restart_and_not_its_time_and_its_token_is_nowhere(tmp_path: Path) -> None:

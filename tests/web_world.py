@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -77,6 +77,12 @@ class GoldenParts:
         return self.done[-1]
 
 
+def sort(boxes: Sequence[Box]) -> tuple[list[Box], list[Box]]:
+    """Boxes of 0.5 and more: washers are parts, anything else is a defect."""
+    seen = [box for box in boxes if box.score > 0.5]
+    return [box for box in seen if box.label == "washer"], [box for box in seen if box.label != "washer"]
+
+
 def open_site(folder: Path, live: Live, **more: Any) -> Site:
     """A site whose files lie in `folder`, with an engineer, an operator and a viewer."""
     users = Users(folder / "users.json")
@@ -87,7 +93,8 @@ def open_site(folder: Path, live: Live, **more: Any) -> Site:
         "name": "press 3",
         "app": "device",
         "doctor": lambda: [Finding("system", "ok", "two cores"), Finding("cameras", "note", "none", "plug one in")],
-        "defects": ("scratch", "dent"),
+        "sort": sort,
+        "defects": lambda: ("scratch", "dent"),
         "token": "the-device-token",
     } | more
     return Site(
@@ -179,7 +186,7 @@ async def device(
     folder: Path, port: int = 0, *, pictures: bool = True, ledger_rows: int = 0, **more: Any
 ) -> AsyncIterator[Device]:
     """A device that serves its pages on loopback. With `ledger_rows` it keeps a ledger of that many verdicts."""
-    live = Live(pictures=pictures, sure=lambda box: box.score > 0.5)
+    live = Live(pictures=pictures, sort=sort)
     history = History(live, Budgets(200.0, 200.0))
     policy = Policy(pass_share=1.0, quota_bytes=50_000_000)
     async with open_ledger(folder / "ledger", policy=policy) as ledger:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import MS, CameraFrame, Outcome, Verdict
 from edgeapp.core.record import AnyRecord
 from edgeapp.devices.triggers import Triggers
-from edgeapp.vision.capture import Capture, Eye, Inspected
+from edgeapp.vision.capture import Capture, Eye, Inspected, View
 from edgeapp.vision.following import Following
 from edgeapp.vision.photo_eye import PhotoEye
 
@@ -58,7 +58,7 @@ class Line:
         self.station, self.on_told, self.golden = booth, booth.on_told, golden
         self._config, self._parts, self._sight = config, parts, sight
         self._group: asyncio.TaskGroup | None = None
-        self._shown: dict[int, CameraFrame] = {}  # until the line is told; bounded by _SHOWN_MAX
+        self._shown: dict[int, list[tuple[CameraFrame, Verdict]]] = {}  # until the line is told; bounded by _SHOWN_MAX
         self._shows = False
 
     @property
@@ -75,11 +75,12 @@ class Line:
             front.ledger = (folder, booth.ledger)
             front.rules = RuleDesk(self._config.vision, folder) if self._config.vision.rule_book else None
             front.golden = GoldenDesk(self.golden, folder) if self.golden else None
-        front.acknowledge = booth.outputs.acknowledge
+        front.acknowledge, front.rule = booth.outputs.acknowledge, lambda: self._sight.opened.rule
 
         def told(verdict: Verdict) -> None:
-            if frame := self._shown.pop(verdict.frame_number, None):
-                front.live.saw(frame, verdict)
+            seen = self._shown.pop(verdict.frame_number, [])
+            for frame, by_camera in seen:
+                front.live.saw(frame, by_camera if len(seen) > 1 else verdict)
 
         if front.serves:
             self.on_told.append(told)
@@ -119,7 +120,7 @@ class Line:
         ]  # fmt: skip
         capture = Capture(
             eyes, source=name, due_after_ns=within_ns, sink=_told_later,
-            on_part=lambda part: self._judged(part.verdict, _shown(part)), on_loss=warn,
+            on_part=lambda part: self._judged(part.verdict, _shown(part), part.views), on_loss=warn,
         )  # fmt: skip
         await capture.run(OnTheirWay(triggers, booth.outputs.triggered))
 
@@ -135,7 +136,7 @@ class Line:
             on_part=lambda frame, verdict: self._judged(booth.numbered(verdict), frame), on_loss=warn,
         ).run(frames)  # fmt: skip
 
-    def _judged(self, verdict: Verdict, frame: CameraFrame | None) -> None:
+    def _judged(self, verdict: Verdict, frame: CameraFrame | None, views: Sequence[View] = ()) -> None:
         """With its serial number to the station. A golden part is no production, and never passes."""
         serials, serial = self._sight.serials, ""
         if serials:
@@ -148,7 +149,8 @@ class Line:
             self._group.create_task(self.golden.saw(serial, verdict))
             verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
         if self._shows and frame:
-            self._shown[verdict.frame_number] = frame
+            seen = [(each.frame, each.verdict) for each in views if each.frame is not None]
+            self._shown[verdict.frame_number] = seen or [(frame, verdict)]
             if len(self._shown) > _SHOWN_MAX:
                 del self._shown[min(self._shown)]
         self.station.judged(verdict, frame, serial)

@@ -34,13 +34,13 @@ _AGAIN_S: Final = 2.0  # between two attempts to reach a device that went
 _PER_SECOND: Final = 5
 
 
-def show(url: str, token_file: Path | None, *, once: bool) -> None:
+def show(url: str, token_file: Path | None, certificate: str = "", *, once: bool) -> None:
     """Show the device at `url` until stopped; with `once` one picture of it. Raises ConfigError and BackendError."""
     token = _token(token_file)
     console = Console()
     state: dict[str, Any] = {}
     if once:
-        with closing(news(url, token, TOPICS)) as told:
+        with closing(news(url, token, TOPICS, certificate)) as told:
             while not set(TOPICS) <= set(state):
                 state |= next(told)
         console.print(screen(state, url))
@@ -48,7 +48,7 @@ def show(url: str, token_file: Path | None, *, once: bool) -> None:
     with Live(Text(f"looking for {url}"), console=console, screen=True, refresh_per_second=_PER_SECOND) as live:
         while True:
             try:
-                with closing(news(url, token, TOPICS)) as told:
+                with closing(news(url, token, TOPICS, certificate)) as told:
                     for changed in told:
                         state |= changed
                         live.update(screen(state, url))
@@ -106,7 +106,7 @@ def _voice(captions: dict[str, Any], turns: dict[str, Any]) -> Panel:
         table.add_row(
             each["name"], Text(took, "red" if late else "green"), _bar(each["spans"], budget_ms), each["outcome"]
         )
-    legend = Text("  ".join(_BARS), "dim")
+    legend = Text("  ").join(Text(f"█ {name}", colour) for name, colour in _BARS.items())
     return Panel(Group(line, table, legend), title=f"voice, budget {budget_ms:g} ms", title_align="left")
 
 

@@ -13,18 +13,20 @@ from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.apps.gate import check
+from edgeapp.apps.rules import rule_of
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns, sleep_until
-from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Verdict
+from edgeapp.core.events import MS, CameraFrame, ConfigError, Verdict
 from edgeapp.core.link import Link
 from edgeapp.core.record import Sink
 from edgeapp.models.golden import Check
 from edgeapp.models.store import pulled_root
 from edgeapp.observe.stall import StallMeter
 from edgeapp.observe.vitals import Vitals
+from edgeapp.vision.rules import InspectionRule
 from edgeapp.voice.content import DAYS, Content, hours_text, load_content
 from edgeapp.voice.conversation import Conversation
-from edgeapp.voice.glance import Doing, Glance
+from edgeapp.voice.glance import Doing, Fading, Glance
 from edgeapp.voice.wake import Way
 from edgeapp.web.desk import Golden, Rules
 from edgeapp.web.history import Budgets, History
@@ -53,7 +55,7 @@ class Front:
     def __init__(self, config: settings.Config, file: Path | None = None, folder: Path | None = None) -> None:
         """`file` is where the configuration was read, `folder` where users and changes lie instead of the device's own."""
         self._config, self._file, self._folder = config, file, folder
-        self.live = Live(pictures=config.web.pictures, sure=_sure(config.vision.rule))
+        self.live = Live(pictures=config.web.pictures, sort=lambda boxes: self.rule().counted(boxes))
         self.serves = config.web.serve
         """Are the pages on?"""
 
@@ -62,11 +64,16 @@ class Front:
         """Who wants to see the records."""
 
         self._conversation: Conversation | None = None
+        self._fading = Fading(round(config.web.idle_ms * MS))
         self._face = Face(config.name, config.web.languages, idle_ms=config.web.idle_ms)
         self._touch: Touch | None = None
         self._site: Site | None = None
         self.ledger: tuple[Path, Book | None] | None = None
         """The station's ledger, if it keeps one: its folder, and what writes it."""
+
+        configured = rule_of(config.vision.rule)
+        self.rule: Callable[[], InspectionRule] = lambda: configured
+        """What decides now: which boxes are drawn, and what a part can be judged to have."""
 
         self.rules: Rules | None = None
         self.golden: Golden | None = None
@@ -144,7 +151,8 @@ class Front:
             touch=self._touch,
             ledger_folder=self.ledger[0] if self.ledger else None,
             ledger=self.ledger[1] if self.ledger else None,
-            defects=self._config.vision.rule.defects,
+            sort=lambda boxes: self.rule().counted(boxes),
+            defects=lambda: self.rule().defects,
             rules=self.rules,
             golden=self.golden,
             acknowledge=self.acknowledge,
@@ -179,6 +187,7 @@ class Front:
 
     def _captions(self) -> dict[str, object]:
         now = self._conversation.glance() if self._conversation else Glance(Doing.ASLEEP)
+        now = self._fading.look(now, now_ns())
         words = self._config.web.words
         return {
             "doing": now.doing,
@@ -187,16 +196,6 @@ class Front:
             "said": now.said if words else "",
             "voice": self._conversation is not None,
         }
-
-
-def _sure(rule: settings.Rule) -> Callable[[Box], bool]:
-    """Which boxes are drawn: those that the rule counts."""
-
-    def counts(box: Box) -> bool:
-        least = rule.part_score if box.label in rule.parts else rule.defect_scores.get(box.label, rule.defect_score)
-        return box.score >= least
-
-    return counts
 
 
 def _questions(content: Content) -> tuple[str, ...]:

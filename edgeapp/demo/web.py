@@ -68,6 +68,7 @@ async def demo_web(out: Path, port: int, seconds: float | None) -> bool:
         front.converses(conversation)
         url = await front.open(parts)
         sys.stderr.write(f"edgeapp: sign in at {url}/login as demo with {password}\n")
+        sys.stderr.write(f"edgeapp: in a terminal: edgeapp top --url {url} --token {folder / 'device-token'}\n")
         belt = await stack.enter_async_context(
             start(Options(parts=MAX_PARTS, parts_per_minute=PARTS_PER_MINUTE, source="belt", defect_share=DEFECT_SHARE))
         )

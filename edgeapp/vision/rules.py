@@ -146,6 +146,15 @@ class InspectionRule:
             return self.part_score if least is None else least
         return own.defect_scores.get(label, self.defect_scores.get(label, self.defect_score))
 
+    def counted(self, boxes: Sequence[Box]) -> tuple[list[Box], list[Box]]:
+        """The parts and the defects that score enough; the defects' scores are those of the one part, if there is one."""
+        parts = [box for box in boxes if box.label in self.parts and box.score >= self.least_score(box.label)]
+        part_type = parts[0].label if len(parts) == 1 else ""
+        defects = [
+            box for box in boxes if box.label in self.defects and box.score >= self.least_score(box.label, part_type)
+        ]
+        return parts, defects
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -172,12 +181,9 @@ def judge(seen: Detections, rule: InspectionRule) -> Judged:
     fails the part even when the part itself is seen poorly; tolerances are those of the one part. No part, or several, is not
     an inspection, and neither is a part whose size is asked and cannot be measured.
     """
-    parts = [box for box in seen.boxes if box.label in rule.parts and box.score >= rule.least_score(box.label)]
+    parts, defects = rule.counted(seen.boxes)
     part = parts[0] if len(parts) == 1 else None
     part_type = part.label if part else ""
-    defects = [
-        box for box in seen.boxes if box.label in rule.defects and box.score >= rule.least_score(box.label, part_type)
-    ]
     sizes = _sizes(part, defects, rule)
     bad = _not_tolerated(defects, part, rule) if part else defects
     if bad:

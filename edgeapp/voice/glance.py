@@ -31,3 +31,18 @@ class Glance:
 
     said: str = ""
     """Our words as far as they have been audible."""
+
+
+class Fading:
+    """Words that have stood on a screen for so long, with nobody speaking, are for nobody any more."""
+
+    def __init__(self, after_ns: int) -> None:
+        self._after_ns = after_ns
+        self._last, self._since_ns = Glance(Doing.ASLEEP), 0
+
+    def look(self, now: Glance, now_ns: int) -> Glance:
+        """What is still shown of `now`. Ask again and again, at instants that never go back."""
+        if now != self._last:
+            self._last, self._since_ns = now, now_ns
+        quiet = now.doing in {Doing.ASLEEP, Doing.LISTENING}
+        return Glance(now.doing) if quiet and now_ns - self._since_ns >= self._after_ns else now

@@ -19,6 +19,7 @@ from fastapi import Depends, HTTPException, Request
 from starlette.requests import HTTPConnection
 
 from edgeapp.core.events import BackendError, ConfigError, DeviceError
+from edgeapp.web.attempts import is_here
 from edgeapp.web.sessions import Session
 from edgeapp.web.site import Site
 from edgeapp.web.users import Role
@@ -65,14 +66,6 @@ def cookie_name(site: Site) -> str:
 def address_of(connection: HTTPConnection) -> str:
     """The peer's address; what a proxy says of it is not believed."""
     return connection.client.host if connection.client else ""
-
-
-def is_here(address: str) -> bool:
-    """Is this the device itself?"""
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def person_of(connection: HTTPConnection) -> Person | None:

@@ -58,3 +58,11 @@ def network_of(address: str) -> str:
     except ValueError:
         return address[:64]
     return str(ipaddress.ip_network(f"{parsed}/64", strict=False)) if parsed.version == 6 else str(parsed)
+
+
+def is_here(address: str) -> bool:
+    """Is this the device itself?"""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -171,8 +171,11 @@ class History:
         }
 
     def _where(self, of: str) -> list[dict[str, Any]]:
-        """Where each stage ran, and why; the last call of each."""
-        found = {each.stage: each for each in self._calls_of.get(of, ())}
+        """Where each stage ran, and why: the last call of each that was answered, or the last one."""
+        found: dict[str, Record] = {}
+        for each in self._calls_of.get(of, ()):
+            if each.side != "none" or each.stage not in found:
+                found[each.stage] = each
         return [
             {
                 "stage": each.stage,

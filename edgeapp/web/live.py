@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from edgeapp.core.clock import now_ns, sleep_until
-from edgeapp.core.events import MS, BackendError, Box, CameraFrame, Verdict
-from edgeapp.web.picture import encode
+from edgeapp.core.events import MS, BackendError, CameraFrame, Verdict
+from edgeapp.web.picture import Sort, encode
 
 VIEWERS_MAX: Final = 32
 """At once; each costs some percent of a core, and a device has a few screens, not an audience."""
@@ -82,9 +82,9 @@ class Viewer:
 class Live:
     """The state of one device for its screens. Lives on one loop; `run` is its only task."""
 
-    def __init__(self, *, pictures: bool = True, sure: Callable[[Box], bool] = lambda _: True) -> None:
-        """Without `pictures` no pixel is ever kept or encoded. `sure` says which boxes are drawn."""
-        self._pictures, self._sure = pictures, sure
+    def __init__(self, *, pictures: bool = True, sort: Sort = lambda boxes: ((), boxes)) -> None:
+        """Without `pictures` no pixel is ever kept or encoded. `sort` says which boxes are drawn, and as what."""
+        self._pictures, self._sort = pictures, sort
         self._topics: dict[str, _Topic] = {}
         self._cameras: dict[str, _Camera] = {}
         self._viewers: set[Viewer] = set()
@@ -229,7 +229,7 @@ class Live:
                 (frame, verdict), camera.newest = camera.newest, None
                 camera.encoded_ns = now_ns()
                 try:
-                    message = await loop.run_in_executor(thread, encode, frame, verdict, self._sure)
+                    message = await loop.run_in_executor(thread, encode, frame, verdict, self._sort)
                 except BackendError:
                     continue  # the verdict says already that the frame is no picture
                 camera.message, camera.version = message, camera.version + 1

@@ -21,7 +21,8 @@ from starlette.websockets import WebSocketDisconnect
 from edgeapp import __version__
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import BackendError
-from edgeapp.web.access import Here, Viewer, address_of, is_here, person_of
+from edgeapp.web.access import Here, Viewer, address_of, person_of
+from edgeapp.web.attempts import is_here
 from edgeapp.web.live import EVERY_NS
 from edgeapp.web.live import Viewer as Looking
 from edgeapp.web.site import Site

@@ -36,6 +36,9 @@ class ModelLine(BaseModel):
     licence: str
     source: str
     revision: str
+    sha256: str
+    """Of the file the engine opens, or else of its largest one; its first 12 digits stand in every verdict."""
+
     ships: bool
     whole: bool
     """Are all files there in their sizes? Hashes are `edgeapp models verify`'s work."""
@@ -211,6 +214,7 @@ def _models() -> Models:
                 licence=each.licence,
                 source=each.source,
                 revision=each.revision,
+                sha256=_sha256(each),
                 ships=each.name in ships,
                 whole=(whole := _whole(each)),
                 current_for=[role for role, slot in roles.items() if slot.current == each.name],
@@ -240,6 +244,11 @@ def _models() -> Models:
         ],
         wrong=[str(each) for each in spoiled()],
     )
+
+
+def _sha256(model: Model) -> str:
+    opened = [file for file in model.files if file.path == model.main] or model.files
+    return max(opened, key=lambda file: file.size).sha256
 
 
 def _whole(model: Model) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from edgeapp.core.events import BackendError, Box, CameraFrame, Verdict
@@ -14,9 +14,14 @@ WIDTH_MAX: Final = 960
 QUALITY: Final = 80
 
 
-def encode(frame: CameraFrame, verdict: Verdict, sure: Callable[[Box], bool]) -> bytes:
+Sort = Callable[[Sequence[Box]], tuple[Sequence[Box], Sequence[Box]]]
+"""Which boxes count as parts, and which as defects, by the rule in use; the others are not drawn."""
+
+
+def encode(frame: CameraFrame, verdict: Verdict, sort: Sort) -> bytes:
     """The message for a frame and the verdict on it. For a thread: a few milliseconds. Raises BackendError."""
     data, (width, height) = jpeg(frame, WIDTH_MAX)
+    parts, defects = sort(verdict.boxes)
     says = {
         "source": frame.source,
         "number": frame.number,
@@ -24,18 +29,18 @@ def encode(frame: CameraFrame, verdict: Verdict, sure: Callable[[Box], bool]) ->
         "width": frame.pixels.shape[1],
         "height": frame.pixels.shape[0],
         "shown": [width, height],
-        "boxes": boxes_of(verdict, sure),
+        "parts": _drawn(parts),
+        "defects": _drawn(defects),
     }
     header = json.dumps(says).encode()
     return len(header).to_bytes(4, "big") + header + data
 
 
-def boxes_of(verdict: Verdict, sure: Callable[[Box], bool]) -> list[list[Any]]:
-    """Corners in pixels of the frame, label and score of each box that is drawn."""
+def _drawn(boxes: Sequence[Box]) -> list[list[Any]]:
+    """Corners in pixels of the frame, label and score of each box."""
     return [
         [round(box.left), round(box.top), round(box.right), round(box.bottom), box.label, round(box.score, 2)]
-        for box in verdict.boxes
-        if sure(box)
+        for box in boxes
     ]
 
 

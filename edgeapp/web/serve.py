@@ -12,7 +12,7 @@ from typing import Any, Final
 import uvicorn
 
 from edgeapp.core.events import ConfigError
-from edgeapp.web.access import is_here
+from edgeapp.web.attempts import is_here
 from edgeapp.web.live import Live
 
 CONNECTIONS_MAX: Final = 200

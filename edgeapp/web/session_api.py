@@ -118,8 +118,10 @@ def router() -> APIRouter:
     @api.post("/logout", status_code=204, responses={401: {}, 403: {}})
     async def logout(request: Request, response: Response, site: Here) -> None:
         token = request.cookies.get(cookie_name(site), "")
-        if token and CSRF_HEADER in request.headers:
-            await asyncio.to_thread(site.sessions.end, token)
+        if token and CSRF_HEADER in request.headers and (ended := await asyncio.to_thread(site.sessions.end, token)):
+            await asyncio.to_thread(
+                site.trail.add, who=ended.user, role="", address=address_of(request), what="sign out"
+            )
         response.delete_cookie(cookie_name(site), httponly=True, samesite="strict", secure=site.secure)
 
     _add_users(api)

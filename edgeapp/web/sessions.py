@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -35,11 +36,14 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Sessions:
-    """The sessions of one device. They outlive a restart, so that a screen on the wall does not go dark."""
+    """The sessions of one device. They outlive a restart, so that a screen on the wall does not go dark.
+
+    `begin` and `end` write a file: for a thread; several may call them.
+    """
 
     def __init__(self, file: Path, utc_ns: Callable[[], int]) -> None:
         """A file that cannot be read is begun anew: its sessions are gone, nothing else."""
-        self._file, self._utc_ns = file, utc_ns
+        self._file, self._utc_ns, self._one = file, utc_ns, threading.Lock()
         try:
             self._all = msgspec.json.decode(file.read_bytes(), type=dict[str, Session])
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -49,8 +53,9 @@ class Sessions:
         """A new token and its session. Raises ConfigError if the file cannot be written."""
         token = secrets.token_urlsafe(32)
         session = Session(user, secrets.token_urlsafe(24), self._utc_ns() + LASTS_NS, proof)
-        self._all[_hash(token)] = session
-        self._store()
+        with self._one:
+            self._all[_hash(token)] = session
+            self._store()
         return token, session
 
     def find(self, token: str) -> Session | None:
@@ -58,10 +63,13 @@ class Sessions:
         session = self._all.get(_hash(token)) if token else None
         return session if session and session.until_ns > self._utc_ns() else None
 
-    def end(self, token: str) -> None:
-        """Forget a session. Idempotent."""
-        if self._all.pop(_hash(token), None):
-            self._store()
+    def end(self, token: str) -> Session | None:
+        """Forget a session, and give it back if there was one."""
+        with self._one:
+            ended = self._all.pop(_hash(token), None)
+            if ended:
+                self._store()
+        return ended
 
     def _store(self) -> None:
         now_ns = self._utc_ns()

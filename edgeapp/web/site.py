@@ -13,6 +13,7 @@ from edgeapp.station.ledger import Receipt
 from edgeapp.web.attempts import Attempts
 from edgeapp.web.desk import Golden, Rules
 from edgeapp.web.live import Live
+from edgeapp.web.picture import Sort
 from edgeapp.web.sessions import Sessions
 from edgeapp.web.trail import Trail
 from edgeapp.web.users import Users
@@ -94,8 +95,11 @@ class Site:
     touch: Touch | None = None
     ledger_folder: Path | None = None
     ledger: Book | None = None
-    defects: tuple[str, ...] = ()
-    """What a part can be judged to have."""
+    sort: Sort = lambda boxes: ((), boxes)
+    """Which boxes of a verdict are drawn, and as what."""
+
+    defects: Callable[[], Sequence[str]] = tuple
+    """What a part can be judged to have, by the rule in use."""
 
     rules: Rules | None = None
     golden: Golden | None = None

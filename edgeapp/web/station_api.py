@@ -23,6 +23,7 @@ from edgeapp.station.images import path_in
 from edgeapp.station.queries import Window
 from edgeapp.station.store import open_reading
 from edgeapp.web.access import Here, Operator, Viewer, change
+from edgeapp.web.picture import Sort
 from edgeapp.web.site import Site
 
 HOURS_MAX: Final = 24 * 366
@@ -34,6 +35,7 @@ SQLITE_INT: Final = (1 << 63) - 1
 Row = Annotated[int, Path(ge=1, le=SQLITE_INT)]
 Image = Annotated[str, Path(pattern=r"^[0-9a-f]{64}\.jpg$")]
 Text = Annotated[str, Query(max_length=100)]
+Counted = Literal["part", "defect", ""]
 
 
 class Estimate(BaseModel):
@@ -95,6 +97,13 @@ class Seen(BaseModel):
     score: float = 1.0
 
 
+class Drawn(Seen):
+    """One box of a verdict."""
+
+    counts: Counted = ""
+    """As what, by the rule in use now; empty where its score is not enough."""
+
+
 class Found(BaseModel):
     """What a person found in a part, or its picture."""
 
@@ -140,7 +149,7 @@ class VerdictLine(BaseModel):
 class VerdictWhole(VerdictLine):
     """One verdict and everything it rests on."""
 
-    boxes: list[Seen]
+    boxes: list[Drawn]
     sizes_mm: dict[str, float]
     model: str
     rule: str
@@ -202,7 +211,7 @@ def router() -> APIRouter:
             row = next(queries.verdicts(database, seq=seq), None)
             if row is None:
                 raise HTTPException(404, f"row {seq} is no verdict")
-            return _whole(database, row)
+            return _whole(database, row, site.sort)
 
     @api.get("/images/{name}", response_class=FileResponse)
     def image(name: Image, site: Here, _: Viewer) -> Response:
@@ -254,7 +263,7 @@ def _add_changes(api: APIRouter) -> None:
 
     @api.get("/defects")
     def defects(site: Here, _: Viewer) -> list[str]:
-        return list(site.defects)
+        return list(site.defects())
 
 
 @contextmanager
@@ -359,19 +368,34 @@ def _line(row: dict[str, Any], judged: str) -> dict[str, Any]:
     }
 
 
-def _whole(database: sqlite3.Connection, row: dict[str, Any]) -> VerdictWhole:
+def _whole(database: sqlite3.Connection, row: dict[str, Any], sort: Sort) -> VerdictWhole:
     judgements = _judgements(database, row["seq"])
     boxes = [
-        Seen(left=b["left"], top=b["top"], right=b["right"], bottom=b["bottom"], label=b["label"], score=b["score"])
+        Box(b["left"], b["top"], b["right"], b["bottom"], b["label"], b["score"])
         for b in json.loads(row["boxes"] or "[]")
     ]
+    parts, defects = sort(boxes)
+    counts: dict[Box, Counted] = {}
+    counts.update(dict.fromkeys(parts, "part"))
+    counts.update(dict.fromkeys(defects, "defect"))
     texts: dict[str, Any] = {
         name: row[name] or "" for name in ("model", "rule", "placement", "operator", "image_lost", "hash")
     }
     return VerdictWhole(
         **_line(row, judgements[-1].outcome if judgements else ""),
         **texts,
-        boxes=boxes,
+        boxes=[
+            Drawn(
+                left=b.left,
+                top=b.top,
+                right=b.right,
+                bottom=b.bottom,
+                label=b.label,
+                score=b.score,
+                counts=counts.get(b, ""),
+            )
+            for b in boxes
+        ],
         sizes_mm=json.loads(row["sizes_mm"] or "{}"),
         judgements=judgements,
     )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -77,31 +80,35 @@ class Users:
             raise ConfigError(f"cannot read the users in {self._file}: {error}; mend or remove the file") from error
 
     def set(self, name: str, role: Role, password: str) -> None:
-        """Make the user, or change role and password. Raises ConfigError that says what is wrong with them."""
+        """Make the user, or change role and password. Raises ConfigError that says what is wrong, or if no engineer were left."""
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name: use 1 to 32 of a-z, 0-9, dot, dash and underscore")
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
             raise ConfigError(f"the password has {len(password)} characters: give {PASSWORD_MIN} to {PASSWORD_MAX}")
         if password.lower() in {name, "password12", "1234567890", "qwertyuiop", "edgeapp", "passwordpassword"}:
             raise ConfigError("the password is one that is tried first: choose another")
-        users = self.all()
-        if name not in users and len(users) >= USERS_MAX:
-            raise ConfigError(f"there are {USERS_MAX} users already: remove one")
         try:
             hashed = self._hasher.hash(password)
         except UnicodeEncodeError as error:
             raise ConfigError("the password holds half a character: choose another") from error
-        self._write(users | {name: User(role, hashed)})
+        with self._alone():
+            users = self.all()
+            if name not in users and len(users) >= USERS_MAX:
+                raise ConfigError(f"there are {USERS_MAX} users already: remove one")
+            if role is not Role.ENGINEER and _engineers(users) == [name]:
+                raise ConfigError(f"{name} is the last engineer: make another one first")
+            self._write(users | {name: User(role, hashed)})
 
     def remove(self, name: str) -> None:
         """Raises ConfigError if there is no such user, or if nobody could sign in for changes afterwards."""
-        users = self.all()
-        if name not in users:
-            raise ConfigError(f"there is no user {name!r}")
-        rest = {each: user for each, user in users.items() if each != name}
-        if rest and not any(user.role is Role.ENGINEER for user in rest.values()):
-            raise ConfigError(f"{name} is the last engineer: make another one first")
-        self._write(rest)
+        with self._alone():
+            users = self.all()
+            if name not in users:
+                raise ConfigError(f"there is no user {name!r}")
+            rest = {each: user for each, user in users.items() if each != name}
+            if rest and not _engineers(rest):
+                raise ConfigError(f"{name} is the last engineer: make another one first")
+            self._write(rest)
 
     def check(self, name: str, password: str) -> User | None:
         """The user if the password is right, else None; equally long for names that there are not."""
@@ -114,8 +121,26 @@ class Users:
             return None
         return user
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else changes the users meanwhile, `edgeapp web passwd` beside a running device neither."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self._file.with_name(".users.lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError(f"cannot write {self._file}: {error.strerror}; make room or mend its rights") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
     def _write(self, users: dict[str, User]) -> None:
         write_private(self._file, msgspec.json.format(msgspec.json.encode(users), indent=2) + b"\n")
+
+
+def _engineers(users: dict[str, User]) -> list[str]:
+    return [name for name, user in users.items() if user.role is Role.ENGINEER]
 
 
 def write_private(file: Path, content: bytes) -> None:

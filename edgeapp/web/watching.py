@@ -7,18 +7,20 @@ import ssl
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from edgeapp.core.events import BackendError, ConfigError
+from edgeapp.web.attempts import is_here
 
 
-def news(url: str, token: str, topics: Sequence[str]) -> Generator[dict[str, Any]]:
+def news(url: str, token: str, topics: Sequence[str], certificate: str = "") -> Generator[dict[str, Any]]:
     """What changed, as it comes. Raises ConfigError without the package, BackendError when the device is not there."""
     try:
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
     except ImportError as error:
         raise ConfigError("this needs the package websockets: pip install 'edgeapp[web]'") from error
-    address, secure = _door(url)
+    address, secure = _door(url, certificate)
     headers = {"Authorization": f"Bearer {token}"}
     try:
         with connect(address, additional_headers=headers, open_timeout=5, ssl=secure, proxy=None) as socket:
@@ -46,6 +48,17 @@ async def pictures(url: str, topics: Sequence[str]) -> AsyncGenerator[bytes]:
                     await socket.send('{"got": 1}')
 
 
-def _door(url: str) -> tuple[str, ssl.SSLContext | None]:
+def _door(url: str, certificate: str = "") -> tuple[str, ssl.SSLContext | None]:
+    """The live view's address and what to trust: the device's own `certificate`, whose names need not be loopback's."""
     address = url.replace("http", "ws", 1).rstrip("/") + "/api/live"
-    return address, ssl.create_default_context() if address.startswith("wss") else None
+    if not address.startswith("wss"):
+        return address, None
+    try:
+        secure = ssl.create_default_context(cafile=certificate or None)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the certificate {certificate}: {error}; give the file of web.certificate"
+        ) from error
+    secure.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # that one itself is trusted, whoever signed it
+    secure.check_hostname = not (certificate and is_here(urlsplit(url).hostname or ""))
+    return address, secure

@@ -21,6 +21,7 @@ export function controlChart({ points, centre, every_min }, height = 270) {
   const highest = niceTop(Math.max(...points.flatMap((each) => [each.share, Math.min(each.high, 3 * centre + 0.02)])) * 1.08);
   const x = (n) => (points.length < 2 ? (left + right) / 2 : left + ((right - left) * n) / (points.length - 1));
   const y = (value) => bottom - ((bottom - top) * Math.min(value, highest)) / highest;
+  const digits = Number.isInteger(Math.round(highest * 5000) / 100) ? 0 : Number.isInteger(Math.round(highest * 50000) / 100) ? 1 : 2; // so that the middle tick is what it says
   const half = points.length < 2 ? 40 : (right - left) / (points.length - 1) / 2;
   const stairs = (key) => points.map((each, n) => `${n ? "L" : "M"}${Math.max(left, x(n) - half)} ${y(each[key])}L${Math.min(right, x(n) + half)} ${y(each[key])}`).join("");
   const ticks = [0, highest / 2, highest];
@@ -28,7 +29,7 @@ export function controlChart({ points, centre, every_min }, height = 270) {
   const alarms = points.filter((each) => each.alarms.length).length;
   const label = `Control chart of rejects, ${points.length} stretches of ${every_min} minutes, centre ${percent(centre, 2)}, ${alarms} with an alarm`;
   return chart(height, label,
-    ticks.map((each) => [svg("line", { class: "axis", x1: left, x2: right, y1: y(each), y2: y(each) }), svg("text", { x: left - 8, y: y(each) + 4, "text-anchor": "end" }, percent(each, highest < 0.05 ? 1 : 0))]).flat(),
+    ticks.map((each) => [svg("line", { class: "axis", x1: left, x2: right, y1: y(each), y2: y(each) }), svg("text", { x: left - 8, y: y(each) + 4, "text-anchor": "end" }, percent(each, digits))]).flat(),
     svg("line", { class: "centre", x1: left, x2: right, y1: y(centre), y2: y(centre) }),
     svg("path", { class: "limit", d: stairs("high") }),
     points.some((each) => each.low > 0) && svg("path", { class: "limit", d: stairs("low") }),

@@ -19,9 +19,18 @@ function build(node, props, children) {
   return node;
 }
 
-// Replace what is inside only if it changed, so that a focus or a selection is not lost to an update that says the same.
+// Replace what is inside. Who had the focus there keeps it, at the element of the same data-key or else in the same place:
+// people without a mouse would have to begin at the top of the page again.
 export function fill(node, ...children) {
+  const reachable = () => [...node.querySelectorAll("a, button, input, select, textarea")];
+  const held = node.contains(document.activeElement) ? document.activeElement : null;
+  const place = held ? reachable().indexOf(held) : -1;
   node.replaceChildren(...children.flat().filter(Boolean));
+  if (place >= 0 && !node.contains(document.activeElement)) {
+    const there = reachable();
+    const same = held.dataset.key && there.find((each) => each.dataset.key === held.dataset.key);
+    (same || there[place])?.focus({ preventScroll: true });
+  }
   return node;
 }
 

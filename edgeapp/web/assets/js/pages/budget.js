@@ -34,7 +34,7 @@ export function open(root, { who }) {
 }
 
 function legend(parts) {
-  return h("ul", { class: "legend" }, parts.map(([name, says]) => h("li", {}, h("i", { class: `s-${name}` }), says)));
+  return h("ul", { class: "legend" }, parts.map(([name, says]) => h("li", {}, h("i", { class: `s-${name}` }), says)), h("li", {}, h("i", { class: "due" }), "budget"));
 }
 
 function waterfall({ budget_ms, rows }) {
@@ -42,7 +42,8 @@ function waterfall({ budget_ms, rows }) {
   const longest = Math.max(budget_ms * 1.05, ...rows.slice(0, 8).map((row) => Math.min(row.took_ms ?? 0, 4 * budget_ms)));
   const share = (value) => `${(100 * Math.max(0, value)) / longest}%`;
   const track = (row) => h("div", { class: "track", role: "img", "aria-label": row.spans.map(([name, from, to]) => `${name} ${Math.round(to - from)} ms`).join(", "), style: { "--budget": share(budget_ms) } },
-    row.spans.filter(([, from, to]) => to > from).map(([name, from, to]) => h("i", { class: `s-${name}`, title: `${name} ${Math.round(to - from)} ms`, style: { left: share(Math.min(from, longest)), width: share(Math.min(to, longest) - from) } })));
+    row.spans.filter(([, from, to]) => to > from).map(([name, from, to]) => h("i", { class: `s-${name}`, title: `${name} ${Math.round(to - from)} ms`, style: { left: share(Math.min(from, longest)), width: share(Math.min(to, longest) - from) } })),
+    (row.staged ?? []).filter(([, , to]) => to > 0).map(([name, from, to]) => h("i", { class: `early s-${name}`, title: `${name}, ahead of the turn’s end`, style: { left: share(from), width: share(Math.min(to, longest) - Math.max(from, 0)) } })));
   return h("div", { class: "waterfall" }, rows.slice(0, 8).flatMap((row) => [
     h("span", { class: "name" }, row.name),
     track(row),

@@ -45,8 +45,8 @@ export function open(root, { who }) {
   async function load() {
     try {
       const models = await get("/api/models");
-      fill(here, table(["name", "kind", "size", "serves", "from", ""], models.here.map((each) => [
-        h("b", {}, each.name), each.kind, bytes(each.size_bytes),
+      fill(here, table(["name", "kind", "size", "version", "serves", "from", ""], models.here.map((each) => [
+        h("b", {}, each.name), each.kind, bytes(each.size_bytes), h("span", { class: "num", title: each.sha256 }, each.sha256.slice(0, 12)),
         [...each.current_for.map((role) => h("span", { class: "chip pass" }, `current for ${role}`)), ...each.previous_for.map((role) => h("span", { class: "chip" }, `previous for ${role}`)), each.whole ? null : h("span", { class: "chip fail" }, "damaged")],
         h("span", { class: "dim" }, `${each.ships ? "ships with edgeapp" : `${each.source} ${each.revision.slice(0, 12)}`}, ${each.licence}`),
         engineer && each.engine && !each.current_for.length && each.kind !== "vad" ? switcher(each) : ""])));

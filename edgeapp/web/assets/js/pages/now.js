@@ -50,27 +50,24 @@ function cameraFigure(source) {
       canvas.getContext("2d").drawImage(bitmap, 0, 0);
       bitmap.close();
       boxes.setAttribute("viewBox", `0 0 ${header.width} ${header.height}`);
-      fill(boxes, drawBoxes(header.boxes, header.width, header.height, header.outcome === "FAIL"));
+      fill(boxes, drawBoxes(header.parts, header.defects, header.width, header.height, header.outcome === "FAIL"));
       text(number, `part ${header.number}`);
     },
   };
 }
 
-// Each box is a rectangle; a defect has its name, kept inside the picture.
-export function drawBoxes(boxes, width, height, bad) {
-  return boxes.flatMap(([left, top, right, bottom, label, score], n) => {
-    const defect = bad && n !== undefined && !PARTS.has(label);
-    const frame = svg("rect", { class: `box ${defect ? "defect" : "part"}`, x: left, y: top, width: Math.max(1, right - left), height: Math.max(1, bottom - top), rx: 3 });
-    if (!defect) return [frame];
-    const name = `${label.replace("_", " ")} ${score.toFixed(2)}`;
+// Each box is a rectangle; a defect that fails the part has its name, kept inside the picture.
+export function drawBoxes(parts, defects, width, height, bad) {
+  const frame = ([left, top, right, bottom], kind) => svg("rect", { class: `box ${kind}`, x: left, y: top, width: Math.max(1, right - left), height: Math.max(1, bottom - top), rx: 3 });
+  const named = ([left, top, , bottom, label, score]) => {
+    const name = `${label.replaceAll("_", " ")} ${score.toFixed(2)}`;
     const size = Math.max(width, height) / 30; // in pixels of the frame, so that it looks the same at every size
     const x = Math.max(size / 3, Math.min(left, width - 0.6 * size * name.length));
     const y = top > 1.6 * size ? top - 0.5 * size : Math.min(height - size / 3, bottom + 1.2 * size);
-    return [frame, svg("text", { class: "box-label", x, y, style: { "font-size": `${size}px`, "stroke-width": `${size / 3}px` } }, name)];
-  });
+    return svg("text", { class: "box-label", x, y, style: { "font-size": `${size}px`, "stroke-width": `${size / 3}px` } }, name);
+  };
+  return [...parts.map((each) => frame(each, "part")), ...defects.map((each) => frame(each, bad ? "defect" : "part")), ...(bad ? defects.map(named) : [])];
 }
-
-const PARTS = new Set(["washer", "bracket"]);
 
 function verdictPanel() {
   const says = h("strong", {}, "–");

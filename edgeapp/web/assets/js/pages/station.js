@@ -25,7 +25,9 @@ export function open(root, { who }) {
   const cards = h("div", { class: "evidence" });
   const more = h("button", { onclick: () => evidence(oldest) }, "Older");
   const dialog = h("dialog", { "aria-label": "Evidence" });
+  let reading = 0;
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener("close", () => cards.querySelector(`[data-key="${reading}"]`)?.focus());
   const spans = h("div", { class: "row", role: "group", "aria-label": "Time" });
   const filters = h("div", { class: "row", role: "group", "aria-label": "Which parts" });
   root.append(
@@ -57,7 +59,7 @@ export function open(root, { who }) {
         ["parts", count(now.passed + now.failed + now.not_inspected), ""],
         ["rejected", count(now.failed), ""],
         ["not inspected", count(now.not_inspected), now.not_inspected_by[0]?.cause ?? ""],
-        ["good among rejects", percent(now.good_among_rejects.value), now.seen_again ? `${now.seen_again} seen again` : "nobody looked yet"],
+        ["good among rejects", percent(now.good_among_rejects.value), now.seen_again ? `${now.seen_again} seen again` : "none drawn yet"],
         ["bad among passes", percent(now.bad_among_passes.value), ""],
       ].map(([name, value, note]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", {}, note || "\u00a0")))));
       fill(control, now.points.length ? controlChart(now) : h("p", { class: "empty" }, "No part was inspected in this time."));
@@ -87,13 +89,14 @@ export function open(root, { who }) {
     const picture = row.image
       ? h("img", { class: "picture", src: `/api/station/images/${row.image}`, alt: "", loading: "lazy" })
       : h("span", { class: "picture" }, "no picture");
-    return h("button", { class: "card", onclick: () => show(row.seq) }, picture, h("span", { class: "says" },
+    return h("button", { class: "card", "data-key": row.seq, onclick: () => show(row.seq) }, picture, h("span", { class: "says" },
       h("span", { class: "row" }, h("span", { class: `chip ${tone(row.outcome)}` }, words(row.outcome)), row.judged && h("span", { class: "chip" }, `found ${row.judged}`)),
       h("span", {}, row.why.replaceAll("_", " ")), h("span", { class: "dim num" }, `${day(row.utc_ms)} ${clock(row.utc_ms)}`), h("span", { class: "dim num" }, row.serial || `part ${row.number}`)));
   }
 
   async function show(seq) {
     const [row, defects] = await Promise.all([get(`/api/station/verdicts/${seq}`), get("/api/station/defects")]);
+    reading = seq;
     fill(dialog, h("div", { class: "inside" }, pictured(row), details(row, defects)));
     if (!dialog.open) dialog.showModal();
   }
@@ -104,8 +107,10 @@ export function open(root, { who }) {
     const image = h("img", { src: `/api/station/images/${row.image}`, alt: `Part ${row.number}: ${row.why}` });
     image.addEventListener("load", () => {
       boxes.setAttribute("viewBox", `0 0 ${image.naturalWidth} ${image.naturalHeight}`);
-      const named = row.boxes.filter((each) => each.score >= 0.3 || row.causes.includes(each.label));
-      fill(boxes, drawBoxes(named.map((b) => [b.left, b.top, b.right, b.bottom, b.label, b.score]), image.naturalWidth, image.naturalHeight, row.outcome === "FAIL"));
+      const corners = (found) => found.map((b) => [b.left, b.top, b.right, b.bottom, b.label, b.score]);
+      const counted = row.boxes.filter((each) => each.counts === "defect");
+      const defects = counted.length ? counted : row.boxes.filter((each) => row.causes.includes(each.label)); // the rule was another one then
+      fill(boxes, drawBoxes(corners(row.boxes.filter((each) => each.counts === "part")), corners(defects), image.naturalWidth, image.naturalHeight, row.outcome === "FAIL"));
     });
     return h("div", { class: "frame" }, image, boxes);
   }
@@ -131,14 +136,15 @@ export function open(root, { who }) {
       try {
         await post(`/api/station/verdicts/${row.seq}/judgement`, { outcome, causes, sampled: drawn.checked });
         await show(row.seq);
+        dialog.querySelector("button").focus();
         evidence();
       } catch (error) {
         fill(says, error.message);
       }
     }
     return h("div", { class: "grid" },
-      h("fieldset", {}, h("legend", {}, "What is it really?"), marks.map((mark) => h("span", {}, mark, " ", h("label", { for: mark.id }, mark.value.replaceAll("_", " "))))),
-      h("span", { class: "small" }, drawn, " ", h("label", { for: "sampled" }, "drawn at random for re-inspection")),
+      h("fieldset", {}, h("legend", {}, "What is it really?"), marks.map((mark) => h("span", { class: "check" }, mark, h("label", { for: mark.id }, mark.value.replaceAll("_", " "))))),
+      h("span", { class: "small check" }, drawn, h("label", { for: "sampled" }, "drawn at random for re-inspection")),
       h("div", { class: "row" }, h("button", { onclick: () => judge("PASS") }, "It is good"), h("button", { onclick: () => judge("FAIL") }, "It is bad")), says);
   }
 
