@@ -134,11 +134,15 @@ async def test_a_camera_that_hangs_is_an_error_within_the_bound_and_its_late_fra
     async with open_camera(options(), Opener(hung, fresh)) as camera:
         await take(camera, 2)
         began_s = time.monotonic()
-        assert "gave no new frame for 80 ms" in await refused(camera)
+        why = await refused(camera)
+        assert "gave no new frame for 80 ms" in why
         assert time.monotonic() - began_s < BOUND_S
+        assert isinstance(camera, Camera)
+        assert camera.trouble == why
         hung.then = "repeat"  # the driver wakes up and says there is a frame
         hung.hung.set()
         frames = await take(camera, 1)
+        assert camera.trouble == ""
         assert hung.released.is_set()
         assert frames[0].pixels[0, 0, 0] == 1, "the first frame of the new session, not the late one of the old"
         fresh.hung.set()

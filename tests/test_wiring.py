@@ -7,8 +7,35 @@ from types import SimpleNamespace
 
 import pytest
 
+from edgeapp.apps.line import Outputs
+from edgeapp.apps.web import devices_of
 from edgeapp.apps.wiring import Parts
+from edgeapp.config import Config
+from edgeapp.core.events import DeviceError
 from edgeapp.core.record import AnyRecord, DropRecord
+
+
+async def test_what_a_device_dropped_and_why_it_is_away_can_be_seen_while_it_runs() -> None:
+    camera, second, plc = SimpleNamespace(dropped=2, trouble=""), SimpleNamespace(trouble="no new frame"), object()
+    async with AsyncExitStack() as stack:
+        parts = Parts(stack, lambda _: None)
+        for where, each in (("camera", camera), ("camera", second), ("outputs.modbus plc", plc)):
+            parts.count_drops(where, each)
+        outputs = Outputs(Config(), parts)
+        changed = outputs.changed("outputs.modbus plc")
+        changed(DeviceError("no answer"))
+        assert devices_of(parts) == [
+            {"name": "camera", "trouble": "", "dropped": 2},
+            {"name": "camera #2", "trouble": "no new frame", "dropped": 0},
+            {"name": "outputs.modbus plc", "trouble": "no answer", "dropped": 0},
+        ]
+        changed(None)
+        camera.dropped = 3
+        assert [(each["trouble"], each["dropped"]) for each in devices_of(parts)] == [
+            ("", 3),
+            ("no new frame", 0),
+            ("", 0),
+        ]
 
 
 @pytest.mark.parametrize(("device", "written"), [({"dropped": 7}, [7]), ({"dropped": 0}, []), ({}, [])])

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Outcome, TimestampKind, Verdict
-from edgeapp.core.record import AlarmRecord, DropRecord, GateRecord, Record, TurnRecord
+from edgeapp.core.record import AlarmRecord, GateRecord, Record, TurnRecord
 from edgeapp.station.evidence import Evidence
 from edgeapp.station.images import Policy
 from edgeapp.station.ledger import open_ledger
@@ -152,6 +152,7 @@ class Device:
         self.live, self.history, self.site, self.url = live, history, site, ""
         self.said = {"doing": "listening", "turn": 0, "heard": "", "said": "", "voice": True}
         self.touches: list[str] = []
+        self.drops = {"microphone": 3}
 
     def part(self, number: int, outcome: Outcome = Outcome.PASS) -> None:
         """A part passes the camera."""
@@ -209,6 +210,8 @@ async def device(
                 shown = frame(number)
                 await ledger.record(evidence, partial(_jpeg, shown))
         live.sample("captions", 100 * MS, lambda: dict(one.said))
+        live.sample("drops", 100 * MS, lambda: dict(one.drops))
+        live.sample("devices", 1_000 * MS, lambda: [{"name": "camera", "trouble": "it gave no new frame", "dropped": 0}, {"name": "microphone", "trouble": "", "dropped": 3}])  # fmt: skip
         live.sample("links", 1_000 * MS, lambda: {"triton": {"answers": 2, "p50_ms": 31.0, "p95_ms": 48.0, "jitter_ms": 6.0, "last_ms": [30.0, 48.0], "open": False, "trust": 1.0}})  # fmt: skip
         live.sample("machine", 1_000 * MS, lambda: {"cpu_share": 0.4, "cores": 2, "rss_mb": 410, "load": 0.7, "loop_stall_ms": 3.0, "viewers": live.viewers, "temperatures_c": {"cpu": 51.5}, "power_w": {"VDD_IN": 7.25}})  # fmt: skip
         history(GateRecord("voice.llm", now_ns(), "kiosk-lm", "passed", cases=11, right=11))
@@ -266,4 +269,3 @@ def running(folder: Path, port: int = 0) -> Iterator[Running]:
 
 
 ALARM = AlarmRecord("reject", 0, "part 7 was not rejected: the gate was busy", 7)
-DROP = DropRecord("microphone", 0, 3)

@@ -149,7 +149,9 @@ async def open_camera(camera: settings.Camera, parts: Parts) -> AsyncIterable[Ca
         from edgeapp.devices import conveyor
 
         options = conveyor.Options(parts=conveyor.MAX_PARTS, parts_per_minute=120, source="belt")
-        return (await parts.stack.enter_async_context(conveyor.start(options))).frames()
+        belt = await parts.stack.enter_async_context(conveyor.start(options))
+        parts.count_drops("camera", belt)
+        return belt.frames()
     from edgeapp.devices import camera as device
 
     frames = await parts.stack.enter_async_context(

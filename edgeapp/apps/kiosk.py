@@ -131,6 +131,7 @@ async def open_sound(audio: settings.Audio, parts: Parts) -> tuple[AsyncIterable
     )
     ear = Duplex(microphone_alone, mouth, echo)
     parts.count_drops("microphone", ear)
+    parts.count_drops("speaker", mouth)
     if echo is Echo.CANCEL:
         logging.getLogger(__name__).warning("%s", (await ear.measure()).says)
     return ear, mouth

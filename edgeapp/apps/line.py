@@ -51,7 +51,7 @@ class Outputs:
         """The PLC's count of parts at the last trigger; -1 if it has none."""
 
         self.rejector: Rejector | None = None
-        self._lost: set[str] = set()
+        self._lost = parts.lost
 
     def __call__(self, verdict: Verdict) -> None:
         """Tell everybody. Never waits and never raises for a cable."""
@@ -99,10 +99,10 @@ class Outputs:
 
         def changed(error: DeviceError | None) -> None:
             if error:
-                self._lost.add(where)
+                self._lost[where] = str(error)
                 self.alarm(where, str(error))
             elif where in self._lost:
-                self._lost.discard(where)
+                del self._lost[where]
                 self._sink(AlarmRecord(where, now_ns(), "is back"))
 
         return changed

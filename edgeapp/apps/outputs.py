@@ -138,7 +138,7 @@ class _Opening:
             word=modbus.plc_word,
             coil=modbus.plc_coil,
         )
-        writer = modbus_client.PlcWriter(options, self.outputs.changed("outputs.modbus"))
+        writer = modbus_client.PlcWriter(options, self.outputs.changed("outputs.modbus plc"))
         self.writer = writer
         self._tell(lambda state, _: writer.publish(state), writer.publish)
         self.parts.count_drops("outputs.modbus plc", _Dropped(lambda: writer.skipped))

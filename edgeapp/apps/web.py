@@ -126,7 +126,7 @@ class Front:
         users = Users(folder / "users.json")
         address = Address(web.host, web.port, web.certificate, web.key, web.plain)
         check_address(address, users=bool(users.all()))
-        self._sample(parts.links)
+        self._sample(parts)
         site = self._site = self._make_site(users, folder, secure=address.secure)
         parts.stack.callback(site.trail.close)
         url = await parts.stack.enter_async_context(serving(create_app(site), self.live, address))
@@ -165,7 +165,7 @@ class Front:
 
         return list(findings(self._file, running=True))
 
-    def _sample(self, links: dict[str, Link]) -> None:
+    def _sample(self, parts: Parts) -> None:
         """What is looked at while somebody watches."""
         vitals, stalls = Vitals(), StallMeter()
 
@@ -182,7 +182,11 @@ class Front:
 
         self.live.beside(meter)
         self.live.sample("captions", 100 * MS, self._captions)
-        self.live.sample("links", 1_000 * MS, lambda: {name: _weather(link) for name, link in links.items()})
+        self.live.sample("links", 1_000 * MS, lambda: {name: _weather(link) for name, link in parts.links.items()})
+        self.live.sample("devices", 1_000 * MS, lambda: devices_of(parts))
+        self.live.sample(
+            "drops", 1_000 * MS, lambda: {one["name"]: one["dropped"] for one in devices_of(parts) if one["dropped"]}
+        )
         self.live.sample("machine", 1_000 * MS, machine)
 
     def _captions(self) -> dict[str, object]:
@@ -207,6 +211,18 @@ def _questions(content: Content) -> tuple[str, ...]:
     asked += [f"when do you open on {day}" for day in ("monday", "saturday") if day in content.hours]
     asked += ["how many parts failed today"] if content.qc else []
     return tuple(asked[:_QUESTIONS_MAX])
+
+
+def devices_of(parts: Parts) -> list[dict[str, Any]]:
+    """What is open to the world outside: whether it is there, and what its buffer had to drop so far."""
+    return [
+        {
+            "name": name,
+            "trouble": getattr(each, "trouble", "") or parts.lost.get(name, ""),
+            "dropped": getattr(each, "dropped", 0),
+        }
+        for name, each in parts.devices.items()
+    ]
 
 
 def _weather(link: Link) -> dict[str, object]:

@@ -36,6 +36,11 @@ class Parts:
     sink: Sink
     lanes: dict[str, Lane] = field(default_factory=dict)
     links: dict[str, Link] = field(default_factory=dict)
+    devices: dict[str, Any] = field(default_factory=dict)
+    """What is open to the world outside, a handful by name; its `dropped` and `trouble` are shown, if it has them."""
+
+    lost: dict[str, str] = field(default_factory=dict)
+    """Why one of them is away, by the same names, where it does not say so itself."""
 
     def lane(self, name: str) -> Lane:
         """The lane of that name, opened at its first use and closed with the rest."""
@@ -45,7 +50,9 @@ class Parts:
         return self.lanes[name]
 
     def count_drops(self, where: str, device: Any) -> None:
-        """When all is closed, write down what a device's buffer had to drop, if it counts that and dropped anything."""
+        """Show a device; when all is closed, write down what its buffer had to drop, if it counts that and dropped anything."""
+        alike = sum(each.split(" #")[0] == where for each in self.devices)
+        self.devices[f"{where} #{alike + 1}" if alike else where] = device
 
         def write() -> None:
             if dropped := getattr(device, "dropped", 0):

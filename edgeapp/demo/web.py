@@ -73,6 +73,7 @@ async def demo_web(out: Path, port: int, seconds: float | None) -> bool:
             start(Options(parts=MAX_PARTS, parts_per_minute=PARTS_PER_MINUTE, source="belt", defect_share=DEFECT_SHARE))
         )
         audio = VirtualAudio(block_samples=256)
+        parts.devices |= {"camera": belt, "microphone": audio, "speaker": audio.speaker}
         try:
             async with asyncio.timeout(seconds), asyncio.TaskGroup() as both:
                 both.create_task(conversation.listen(audio.heard(), audio.speaker))

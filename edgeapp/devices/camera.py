@@ -140,6 +140,8 @@ class Camera:
         """Frames that made room for newer ones (`latest`) or found no room (`every`)."""
         self.repeated = 0
         """Frames thrown away because their timestamp was not newer."""
+        self.trouble = ""
+        """Why there is no picture now; empty while there is."""
         self._opener = opener
         self._loop = asyncio.get_running_loop()
         self._behind_ns = round((self._loop.time() - time.monotonic()) * 1e9)
@@ -172,9 +174,11 @@ class Camera:
                 self._arrived.clear()
                 found = self._happened.popleft() if self._happened else None
             if isinstance(found, CameraFrame):
+                self.trouble = ""
                 return found
             if found is not None:
                 self._expect_reopening()
+                self.trouble = str(found)
                 raise found
             try:
                 async with asyncio.timeout_at((self._alive_ns + self._patience_ns) / 1e9):
@@ -188,9 +192,8 @@ class Camera:
         with self._lock:
             self._stale = True
         self._expect_reopening()
-        return DeviceError(
-            f"camera {self.options.source} gave no new frame for {silent_ms:.0f} ms: check its cable; it is being reopened"
-        )
+        self.trouble = f"camera {self.options.source} gave no new frame for {silent_ms:.0f} ms: check its cable; it is being reopened"
+        return DeviceError(self.trouble)
 
     def _expect_reopening(self) -> None:
         """Until frames come again the thread reports each failed attempt; this is for a driver that hangs in one."""

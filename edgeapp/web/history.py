@@ -1,4 +1,4 @@
-"""What the device's records say to a person who looks now: the last verdicts, turns, placements, alarms and drops.
+"""What the device's records say to a person who looks now: the last verdicts, turns, placements and alarms.
 
 A sink like the record file. It keeps a bounded past and makes each topic's state when it is asked for.
 """
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Verdict
-from edgeapp.core.record import AlarmRecord, AnyRecord, DropRecord, GateRecord, Record, TurnRecord
+from edgeapp.core.record import AlarmRecord, AnyRecord, GateRecord, Record, TurnRecord
 from edgeapp.observe.waterfall import Span, frame_spans, staged_spans, turn_spans
 from edgeapp.web.live import Live
 
@@ -26,7 +26,7 @@ SIDES: Final = 200
 """Calls of a stage over which the share of the remote is told."""
 
 NAMES_MAX: Final = 64
-"""Cameras, stages and buffers that are told apart; a device has a handful."""
+"""Cameras and stages that are told apart; a device has a handful."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,6 @@ class History:
         self._outcomes: Counter[str] = Counter()
         self._turn_outcomes: Counter[str] = Counter()
         self._late: Counter[str] = Counter()
-        self._drops: Counter[str] = Counter()
         self._gates: dict[str, GateRecord] = {}
         self._stages: dict[str, deque[Record]] = {}
         live.topic("verdicts", self._tell_verdicts)
@@ -59,7 +58,6 @@ class History:
         live.topic("turns", self._tell_turns)
         live.topic("stages", self._tell_stages)
         live.topic("alarms", self._tell_alarms)
-        live.topic("drops", lambda: dict(self._drops))
         live.topic("gates", self._tell_gates)
 
     def __call__(self, record: AnyRecord) -> None:
@@ -78,10 +76,6 @@ class History:
             case AlarmRecord():
                 self._alarms.append(record)
                 self._live.changed("alarms")
-            case DropRecord():
-                if record.where in self._drops or len(self._drops) < NAMES_MAX:
-                    self._drops[record.where] += record.dropped
-                self._live.changed("drops")
             case GateRecord():
                 if record.where in self._gates or len(self._gates) < NAMES_MAX:
                     self._gates[record.where] = record

@@ -28,6 +28,8 @@ def news(url: str, token: str, topics: Sequence[str], certificate: str = "") -> 
             for message in socket:
                 if isinstance(message, str):
                     yield {key: value for key, value in json.loads(message).items() if key in topics}
+    except ssl.SSLError as error:
+        raise BackendError(f"the device at {url} cannot be looked at: {error}; give its certificate") from error
     except (OSError, WebSocketException, TimeoutError) as error:
         raise BackendError(f"the device at {url} cannot be looked at: {error or type(error).__name__}") from error
     raise BackendError(f"the device at {url} has closed")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from web_world import ALARM, CHROMIUM, DROP, PASSWORD, Running, running
+from web_world import ALARM, CHROMIUM, PASSWORD, Running, running
 
 from edgeapp.core.events import Outcome
 
@@ -40,7 +40,6 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             one.do(one.device.part, number, Outcome.FAIL if number == 3 else Outcome.PASS)
             one.do(one.device.talk, number, 140 + 30 * number)
         one.do(one.device.history, ALARM)
-        one.do(one.device.history, DROP)
         yield one
 
 
@@ -140,6 +139,21 @@ def test_a_part_is_judged_again_with_the_keyboard_alone(page: Page, shown: Runni
     page.get_by_text("found PASS", exact=False).first.wait_for()
     page.keyboard.press("Escape")
     page.locator(".evidence .card .chip", has_text="found PASS").first.wait_for()
+    assert page.evaluate("document.activeElement.innerText").startswith("FAIL")  # back where the keyboard was
+
+
+def test_the_keyboard_keeps_its_place_when_what_it_stands_on_is_made_anew(page: Page, shown: Running) -> None:
+    _opened(page, shown, "/station")
+    button = page.get_by_role("button", name="24 h")
+    button.focus()
+    page.keyboard.press("Enter")
+    page.locator("button[aria-pressed=true]", has_text="24 h").wait_for()
+    assert page.evaluate("document.activeElement.innerText") == "24 h"
+    page.goto(f"{shown.device.url}/kiosk")
+    page.get_by_role("button", name="Deutsch").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Zum Sprechen halten").wait_for()
+    assert page.evaluate("document.activeElement.innerText") == "Deutsch"
 
 
 def test_the_golden_parts_are_run_and_a_rule_is_asked_about_old_parts(page: Page, shown: Running) -> None:
@@ -161,7 +175,9 @@ def test_health_and_models_follow_the_device(page: Page, shown: Running) -> None
     page.get_by_text("51.5 °C").wait_for()
     page.get_by_text("7.25 W").wait_for()
     page.get_by_text("plug one in").wait_for()
-    shown.do(shown.device.history, DROP)
+    page.get_by_role("row", name="camera away it gave no new frame").wait_for()
+    page.get_by_role("row", name="microphone there").wait_for()
+    shown.do(shown.device.drops.update, {"microphone": 6})
     page.get_by_role("cell", name="6", exact=True).wait_for()
     page.get_by_role("link", name="Models").click()
     page.get_by_text("11 of 11").wait_for()

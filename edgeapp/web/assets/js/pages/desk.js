@@ -57,7 +57,7 @@ export function rulesPanel(who, show) {
   get("/api/station/rules").then((book) => {
     rule.value = book.text;
     fill(list, h("table", {}, h("tbody", {}, book.signed.slice(0, 6).map((each) => h("tr", {},
-      h("td", {}, h("b", {}, each.version), each.in_use && h("span", { class: "chip pass" }, "in use")), h("td", {}, each.why), h("td", { class: "dim" }, `${each.by}, ${day(each.utc_ms)}`))))));
+      h("td", {}, h("b", {}, each.version), " ", each.in_use && h("span", { class: "chip pass" }, "in use")), h("td", {}, each.why), h("td", { class: "dim" }, `${each.by}, ${day(each.utc_ms)}`))))));
   }, (error) => text(says, error.message));
   return h("section", { class: "panel grid" }, h("h2", {}, "Rules"), list, who.csrf && who.role === "engineer" && [rule, h("div", { class: "row" }, button, says), flips]);
 }

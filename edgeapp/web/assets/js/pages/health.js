@@ -5,20 +5,22 @@ import { fill, h } from "../dom.js";
 import { clock } from "../format.js";
 
 export const title = "Health";
-export const topics = ["alarms", "drops", "machine"];
+export const topics = ["alarms", "devices", "drops", "machine"];
 
 export function open(root, { who }) {
   const figures = h("dl", { class: "figures" });
   const warm = h("div", { class: "scroll" });
   const alarms = h("div", {});
   const drops = h("div", {});
+  const devices = h("div", { class: "scroll" });
   const report = h("div", { class: "scroll" }, h("p", { class: "empty" }, "The doctor looks: some seconds."));
   const seen = h("button", { onclick: acknowledge }, "I have seen them");
   const said = h("p", { role: "status", class: "small dim" });
   root.append(h("div", { class: "row", style: { "margin-bottom": "var(--gap)" } }, h("h1", {}, "Health")), h("div", { class: "grid" },
     h("section", { class: "panel", "aria-label": "Machine" }, figures),
-    h("div", { class: "grid three" },
+    h("div", { class: "grid four" },
       h("section", { class: "panel" }, h("div", { class: "row" }, h("h2", {}, "Alarms"), h("span", { class: "push" }), who.station && who.csrf && who.role !== "viewer" ? seen : null), said, alarms),
+      h("section", { class: "panel" }, h("h2", {}, "Devices"), devices),
       h("section", { class: "panel" }, h("h2", {}, "Temperatures and power"), warm),
       h("section", { class: "panel" }, h("h2", {}, "Dropped by a buffer"), drops)),
     h("section", { class: "panel" }, h("h2", {}, "Doctor"), report)));
@@ -44,7 +46,8 @@ export function open(root, { who }) {
 
   return {
     close() { closed = true; },
-    update({ machine, alarms: list, drops: dropped }) {
+    update({ machine, alarms: list, drops: dropped, devices: open }) {
+      if (open) fill(devices, open.length ? h("table", {}, h("tbody", {}, open.map((each) => h("tr", {}, h("td", {}, h("b", {}, each.name)), h("td", {}, h("span", { class: `chip ${each.trouble ? "fail" : "pass"}` }, each.trouble ? "away" : "there")), h("td", {}, each.trouble))))) : h("p", { class: "empty" }, "None is open."));
       if (machine) {
         fill(figures, [["processor", `${machine.cpu_share.toFixed(2)}`, `of ${machine.cores} cores`], ["memory", String(machine.rss_mb), "MB"], ["load", machine.load.toFixed(1), ""], ["longest stall", machine.loop_stall_ms.toFixed(0), "ms"], ["screens", String(machine.viewers), ""]]
           .map(([name, value, unit]) => h("div", {}, h("dt", {}, name), h("dd", {}, value, h("small", { class: "unit" }, ` ${unit}`)))));
