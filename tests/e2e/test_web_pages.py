@@ -175,6 +175,7 @@ def test_health_and_models_follow_the_device(page: Page, shown: Running) -> None
     page.get_by_text("51.5 °C").wait_for()
     page.get_by_text("7.25 W").wait_for()
     page.get_by_text("plug one in").wait_for()
+    page.get_by_role("row", name="engineer sign in done").first.wait_for()
     page.get_by_role("row", name="camera away it gave no new frame").wait_for()
     page.get_by_role("row", name="microphone there").wait_for()
     shown.do(shown.device.drops.update, {"microphone": 6})
@@ -211,6 +212,30 @@ def test_a_visitor_holds_to_talk_reads_along_and_changes_language_without_a_logi
     assert face.evaluate("document.documentElement.scrollHeight <= innerHeight")
     face.goto(f"{shown.device.url}/health")
     face.wait_for_url("**/login?then=%2Fhealth")
+    context.close()
+
+
+def test_a_long_reply_is_never_cut_off_in_large_text_on_a_small_screen(browser: Browser, shown: Running) -> None:
+    context = browser.new_context(viewport={"width": 800, "height": 480})
+    face = context.new_page()
+    face.set_default_timeout(8_000)
+    face.goto(f"{shown.device.url}/kiosk")
+    face.get_by_label("A+").click()
+    reply = "The cordless screwdriver is at the front left, next to the door locks, and costs forty nine euros. " * 5
+    shown.do(
+        shown.device.said.update,
+        {
+            "doing": "speaking",
+            "turn": 5,
+            "heard": "where is the cordless screwdriver and what does it cost",
+            "said": reply,
+        },
+    )
+    face.get_by_text("next to the door locks").wait_for()
+    below = "document.querySelector('main').getBoundingClientRect().bottom - document.getElementById('said').getBoundingClientRect().bottom"
+    assert face.evaluate(below) >= 0
+    over = "document.querySelector('main').scrollHeight - document.querySelector('main').clientHeight"
+    assert face.evaluate(over) <= 0
     context.close()
 
 

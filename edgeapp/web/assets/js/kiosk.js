@@ -96,11 +96,27 @@ function draw() {
   text(at("heard"), now.heard ? `“${now.heard}”` : "");
   at("said").className = now.said.length > 70 ? "long" : "";
   text(at("said"), now.doing === "hearing" ? "" : now.said);
+  fit();
   if (Date.now() - stirred > RESET_MS && quiet && (root.dataset.size || root.dataset.contrast || language !== face.languages[0])) {
     delete root.dataset.size;
     delete root.dataset.contrast;
     choose(face.languages[0]);
   }
+}
+
+// A long reply is made to fit: first all else makes room, then it gets smaller, and at last its newest words are what is seen.
+let fitted = "";
+function fit() {
+  const shown = [now.said, now.heard, document.body.className, root.dataset.size, innerWidth, innerHeight].join("|");
+  if (shown === fitted) return;
+  fitted = shown;
+  const main = document.querySelector("main");
+  const over = () => main.scrollHeight > main.clientHeight;
+  main.classList.remove("tight");
+  root.style.setProperty("--fit", 1);
+  main.classList.toggle("tight", now.said !== "" && over());
+  for (let size = 9; size >= 6 && over(); size -= 1) root.style.setProperty("--fit", size / 10);
+  main.scrollTop = main.scrollHeight;
 }
 
 function tick() {

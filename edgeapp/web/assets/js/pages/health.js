@@ -1,8 +1,8 @@
-// Health: alarms, the machine, what was dropped, and the doctor.
+// Health: alarms, devices, the machine, what was dropped, the doctor, and who changed what.
 
 import { get, post } from "../api.js";
 import { fill, h } from "../dom.js";
-import { clock } from "../format.js";
+import { clock, day } from "../format.js";
 
 export const title = "Health";
 export const topics = ["alarms", "devices", "drops", "machine"];
@@ -14,6 +14,8 @@ export function open(root, { who }) {
   const drops = h("div", {});
   const devices = h("div", { class: "scroll" });
   const report = h("div", { class: "scroll" }, h("p", { class: "empty" }, "The doctor looks: some seconds."));
+  const engineer = who.csrf && who.role === "engineer";
+  const changes = h("div", { class: "scroll" });
   const seen = h("button", { onclick: acknowledge }, "I have seen them");
   const said = h("p", { role: "status", class: "small dim" });
   root.append(h("div", { class: "row", style: { "margin-bottom": "var(--gap)" } }, h("h1", {}, "Health")), h("div", { class: "grid" },
@@ -23,7 +25,8 @@ export function open(root, { who }) {
       h("section", { class: "panel" }, h("h2", {}, "Devices"), devices),
       h("section", { class: "panel" }, h("h2", {}, "Temperatures and power"), warm),
       h("section", { class: "panel" }, h("h2", {}, "Dropped by a buffer"), drops)),
-    h("section", { class: "panel" }, h("h2", {}, "Doctor"), report)));
+    h("section", { class: "panel" }, h("h2", {}, "Doctor"), report),
+    engineer && h("section", { class: "panel" }, h("h2", {}, "The last changes, and who made them"), changes)));
 
   async function acknowledge() {
     try {
@@ -43,6 +46,12 @@ export function open(root, { who }) {
       h("td", {}, h("span", { class: `chip ${{ broken: "fail", note: "not", ok: "" }[each.state]}` }, each.state)), h("td", {}, h("b", {}, each.what)),
       h("td", {}, each.says, each.fix && h("div", {}, h("code", {}, each.fix))))))));
   }, (error) => fill(report, h("p", { class: "empty" }, error.message)));
+
+  if (engineer) {
+    get("/api/audit?last=30").then((lines) => !closed && fill(changes, lines.length ? h("table", {}, h("tbody", {}, lines.map((each) => h("tr", {},
+      h("td", { class: "num dim" }, `${day(each.utc_ms)} ${clock(each.utc_ms)}`), h("td", {}, h("b", {}, each.who)), h("td", {}, `${each.what} ${each.of}`), h("td", { class: each.outcome.startsWith("refused") || each.outcome.startsWith("failed") ? "fail" : "dim" }, each.outcome), h("td", { class: "num dim" }, each.address))))) : h("p", { class: "empty" }, "Nothing was changed yet.")),
+    (error) => fill(changes, h("p", { class: "empty" }, error.message)));
+  }
 
   return {
     close() { closed = true; },
