@@ -168,6 +168,8 @@ async def test_the_cookie_cannot_be_read_or_sent_by_another_site_and_the_pages_r
         assert "default-src 'self'" in page.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
         assert page.headers["x-content-type-options"] == "nosniff"
+        assert page.headers["cache-control"] == "no-cache"
+        assert (await client.get("/api/state")).headers["cache-control"] == "no-store"
 
 
 async def test_twenty_wrong_passwords_are_slowed_and_none_stands_in_an_answer_or_the_trail(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -61,6 +63,7 @@ def test_top_shows_a_running_device_and_says_what_is_wrong_without_one(tmp_path:
         "turn 2",
         "170 ms",
         "the gate was busy",
+        "camera is away: it gave no new frame",
         "51.5 °C",
         "31 ms, jitter 6 ms",
     ):
@@ -78,6 +81,36 @@ def _fill(one: Running) -> None:
     one.do(one.device.part, 3, Outcome.FAIL)
     one.do(one.device.talk, 2, 170)
     one.do(one.device.history, ALARM)
+
+
+def test_top_fits_a_terminal_of_24_lines_with_what_is_wrong_on_top() -> None:
+    spans = [["endpoint", 0.0, 90.0], ["stt", 90.0, 95.0], ["output", 95.0, 120.0]]
+    turn = {"name": "turn 7", "took_ms": 120.0, "spans": spans, "outcome": "answered"}
+    stage = {"calls": 9, "remote": 0, "errors": 0, "whys": {"no remote is configured": 9}, "p50_ms": 3.0, "p95_ms": 8.0}
+    newest = {
+        "outcome": "PASS",
+        "source": "belt",
+        "number": 7,
+        "took_ms": 61.0,
+        "why": "washer 0.90, no defect (rule 1)",
+    }
+    state: dict[str, Any] = {
+        "verdicts": {"newest": {"belt": newest}, "passed": 7},
+        "turns": {"rows": [turn] * 9},
+        "stages": {name: stage | {"bound_ms": 20.0} for name in ("stt", "llm", "tts", "detect")},
+        "devices": [
+            {
+                "name": "camera",
+                "trouble": "no new frame for 500 ms: check its cable; it is being reopened",
+                "dropped": 0,
+            }
+        ],
+    }
+    console = Console(width=80, height=24, record=True, file=StringIO())
+    console.print(screen(state, "http://127.0.0.1:8080", 24))
+    lines = console.export_text().splitlines()
+    assert len(lines) <= 24
+    assert "camera is away" in lines[5]
 
 
 def test_top_draws_a_device_that_has_nothing_yet() -> None:

@@ -18,7 +18,7 @@ from edgeapp.apps.web import web_folder
 from edgeapp.core.events import BackendError, ConfigError
 from edgeapp.web.watching import news
 
-TOPICS: Final = ("verdicts", "turns", "stages", "links", "alarms", "drops", "captions", "machine")
+TOPICS: Final = ("verdicts", "turns", "stages", "links", "alarms", "devices", "drops", "captions", "machine")
 
 _STYLES: Final = {"PASS": "bold white on green", "FAIL": "bold white on red", "NOT_INSPECTED": "bold black on yellow"}
 _BARS: Final = {
@@ -32,6 +32,9 @@ _BARS: Final = {
 _BAR_CELLS: Final = 40
 _AGAIN_S: Final = 2.0  # between two attempts to reach a device that went
 _PER_SECOND: Final = 5
+_TURNS: Final = 6
+_TURNS_SMALL: Final = 3  # where the terminal has fewer than _LINES lines
+_LINES: Final = 32
 
 
 def show(url: str, token_file: Path | None, certificate: str = "", *, once: bool) -> None:
@@ -43,7 +46,7 @@ def show(url: str, token_file: Path | None, certificate: str = "", *, once: bool
         with closing(news(url, token, TOPICS, certificate)) as told:
             while not set(TOPICS) <= set(state):
                 state |= next(told)
-        console.print(screen(state, url))
+        console.print(screen(state, url, console.height))
         return
     with Live(Text(f"looking for {url}"), console=console, screen=True, refresh_per_second=_PER_SECOND) as live:
         while True:
@@ -51,7 +54,7 @@ def show(url: str, token_file: Path | None, certificate: str = "", *, once: bool
                 with closing(news(url, token, TOPICS, certificate)) as told:
                     for changed in told:
                         state |= changed
-                        live.update(screen(state, url))
+                        live.update(screen(state, url, console.height))
             except BackendError as gone:
                 live.update(Panel(Text(f"{gone}; trying again"), title=url))
                 time.sleep(_AGAIN_S)
@@ -69,14 +72,14 @@ def _token(file: Path | None) -> str:
         ) from error
 
 
-def screen(state: dict[str, Any], url: str) -> Group:
-    """Everything on one screen."""
+def screen(state: dict[str, Any], url: str, lines: int = _LINES) -> Group:
+    """Everything on one screen of so many lines: what is wrong stands where a small one does not cut it off."""
     return Group(
         _verdicts(state.get("verdicts", {})),
-        _voice(state.get("captions", {}), state.get("turns", {})),
+        _alarms(state.get("alarms", []), state.get("devices", [])),
+        _voice(state.get("captions", {}), state.get("turns", {}), _TURNS if lines >= _LINES else _TURNS_SMALL),
         _stages(state.get("stages", {}), state.get("links", {})),
         _machine(state.get("machine", {}), state.get("drops", {}), url),
-        _alarms(state.get("alarms", [])),
     )
 
 
@@ -94,13 +97,13 @@ def _verdicts(now: dict[str, Any]) -> Panel:
     return Panel(line, title="line", title_align="left")
 
 
-def _voice(captions: dict[str, Any], turns: dict[str, Any]) -> Panel:
+def _voice(captions: dict[str, Any], turns: dict[str, Any], most: int) -> Panel:
     line = Text(f"{captions.get('doing', '-')}", "bold")
     line.append(f"   {captions.get('heard', '')}", "not bold")
     line.append(f"   {captions.get('said', '')}", "not bold green")
     table = Table.grid(padding=(0, 2))
     budget_ms = turns.get("budget_ms", 200.0)
-    for each in turns.get("rows", [])[:6]:
+    for each in turns.get("rows", [])[:most]:
         took = f"{each['took_ms']:.0f} ms" if each["took_ms"] is not None else "-"
         late = each["took_ms"] is None or each["took_ms"] > budget_ms
         table.add_row(
@@ -120,6 +123,8 @@ def _bar(spans: list[list[Any]], budget_ms: float) -> Text:
 
 def _stages(stages: dict[str, Any], links: dict[str, Any]) -> Panel:
     table = Table.grid(padding=(0, 2))
+    for _ in range(6):
+        table.add_column(no_wrap=True, overflow="ellipsis")
     for name, each in stages.items():
         share = f"{100 * each['remote'] / each['calls']:.0f} % remote" if each["calls"] else ""
         p50, p95 = (f"{each[key]:g}" if each[key] is not None else "-" for key in ("p50_ms", "p95_ms"))
@@ -145,6 +150,9 @@ def _machine(now: dict[str, Any], drops: dict[str, int], url: str) -> Panel:
     return Panel(Text("   ".join(parts)), title=escape(url), title_align="left")
 
 
-def _alarms(alarms: list[dict[str, Any]]) -> Panel:
-    line = Text("\n").join(Text(f"{each['where']}: {each['what']}", "red") for each in alarms[:5])
+def _alarms(alarms: list[dict[str, Any]], devices: list[dict[str, Any]]) -> Panel:
+    away = [f"{each['name']} is away: {each['trouble']}" for each in devices if each["trouble"]]
+    says = away + [f"{each['where']}: {each['what']}" for each in alarms]
+    line = Text("\n").join(Text(each, "red", no_wrap=True, overflow="ellipsis") for each in says[:4])
+    line.no_wrap, line.overflow = True, "ellipsis"
     return Panel(line or Text("none", "dim"), title="alarms", title_align="left")

@@ -164,7 +164,7 @@ class Guard:
         if scope["type"] == "http" and (not length.isdecimal() or len(length) > 9 or int(length) > BODY_BYTES_MAX):
             await _refuse(scope, receive, send, 413)
             return
-        await self._app(scope, _bounded(receive), _with_headers(send))
+        await self._app(scope, _bounded(receive), _with_headers(send, kept=not scope["path"].startswith("/api/")))
 
     def _ours(self, host: str) -> bool:
         try:
@@ -196,10 +196,15 @@ def _bounded(receive: Receive) -> Receive:
     return bounded
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, kept: bool) -> Send:
+    """Unless it may be `kept`, no browser keeps an answer that does not say so itself: whoever signs out leaves nothing."""
+
     async def sending(message: Scope) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_HEADERS]
+            headers = [*message.get("headers", []), *_HEADERS]
+            if not kept and not any(name.lower() == b"cache-control" for name, _ in headers):
+                headers.append((b"cache-control", b"no-store"))
+            message["headers"] = headers
         await send(message)
 
     return sending
