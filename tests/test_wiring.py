@@ -6,13 +6,16 @@ from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
 import pytest
+from web_world import frame, verdict
 
 from edgeapp.apps.line import Outputs
+from edgeapp.apps.qc import by_camera
 from edgeapp.apps.web import devices_of
 from edgeapp.apps.wiring import Parts
 from edgeapp.config import Config
-from edgeapp.core.events import DeviceError
+from edgeapp.core.events import DeviceError, Outcome
 from edgeapp.core.record import AnyRecord, DropRecord
+from edgeapp.vision.capture import View
 
 
 async def test_what_a_device_dropped_and_why_it_is_away_can_be_seen_while_it_runs() -> None:
@@ -36,6 +39,14 @@ async def test_what_a_device_dropped_and_why_it_is_away_can_be_seen_while_it_run
             ("no new frame", 0),
             ("", 0),
         ]
+
+
+async def test_each_camera_of_a_part_has_its_own_place_on_the_pages() -> None:
+    views = [View("camera", frame(7), verdict(7)), View("left", frame(7), verdict(7)), View("right", None, verdict(7))]
+    assert [(seen.source, seen.number, says.outcome) for seen, says in by_camera(views)] == [
+        ("camera", 7, Outcome.PASS),
+        ("left", 7, Outcome.PASS),
+    ]
 
 
 @pytest.mark.parametrize(("device", "written"), [({"dropped": 7}, [7]), ({"dropped": 0}, []), ({}, [])])

@@ -79,8 +79,8 @@ class Line:
 
         def told(verdict: Verdict) -> None:
             seen = self._shown.pop(verdict.frame_number, [])
-            for frame, by_camera in seen:
-                front.live.saw(frame, by_camera if len(seen) > 1 else verdict)
+            for frame, own in seen:
+                front.live.saw(frame, own if len(seen) > 1 else verdict)
 
         if front.serves:
             self.on_told.append(told)
@@ -149,8 +149,7 @@ class Line:
             self._group.create_task(self.golden.saw(serial, verdict))
             verdict = _not(verdict, f"golden part {part.name}: {verdict.outcome}, {verdict.why}", "golden part")
         if self._shows and frame:
-            seen = [(each.frame, each.verdict) for each in views if each.frame is not None]
-            self._shown[verdict.frame_number] = seen or [(frame, verdict)]
+            self._shown[verdict.frame_number] = by_camera(views) or [(frame, verdict)]
             if len(self._shown) > _SHOWN_MAX:
                 del self._shown[min(self._shown)]
         self.station.judged(verdict, frame, serial)
@@ -182,6 +181,11 @@ def _shown(part: Inspected) -> CameraFrame | None:
     """The picture the verdict speaks of: the deciding camera's."""
     shown = [view.frame for view in part.views if view.verdict.outcome is part.verdict.outcome]
     return next((frame for frame in shown if frame is not None), None)
+
+
+def by_camera(views: Sequence[View]) -> list[tuple[CameraFrame, Verdict]]:
+    """What each camera saw of a part and says of it, under the camera's name: further ones have frames of the same."""
+    return [(replace(each.frame, source=each.camera), each.verdict) for each in views if each.frame is not None]
 
 
 def _not(verdict: Verdict, why: str, cause: str) -> Verdict:
