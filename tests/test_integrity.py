@@ -92,7 +92,7 @@ async def test_dirt_on_the_lens_is_found_once_parts_have_passed_it(strong: bool)
     verdicts = await _inspect(frames, [frame.at_ns for frame in frames], [])
     first = next(n for n, each in enumerate(verdicts) if each.outcome is Outcome.NOT_INSPECTED)
     assert verdicts[first].causes == ("lens dirt",)
-    assert first == 23  # the first look with enough frames to tell
+    assert first == 31  # the first look with enough frames to tell
 
 
 def test_empty_pictures_of_an_even_belt_are_called_frozen_when_three_in_a_row_are_like_the_last() -> None:

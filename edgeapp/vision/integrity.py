@@ -59,13 +59,12 @@ STILL_SHARE: Final = 0.2  # of the usual difference between two pictures
 STILL_LEVELS: Final = 0.6  # an old picture that was compressed again differs by less
 PLAIN_LEVELS: Final = 5.0  # a picture with less to see hardly differs from the next one on the same belt
 PLAIN_IN_A_ROW: Final = 3  # so many of them, each like one of the last: not even the lamp flickers
-DIRT_FRAMES: Final = (12, 24, 48)
+DIRT_MEMORIES: Final = ((12, 1.4), (20, 0.75), (48, 0.65))  # frames, and times the limit: few frames must say it loudly
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
 DIRT_LEAST: Final = 0.2
-DIRT_AGREES: Final = 0.1  # by how much a frame must say so by itself to be counted:
-DIRT_SHARE: Final = 0.7  # of the frames must say so where the mean is at its limit, fewer where it is further out
-DIRT_FIRST: Final = 24  # frames before anything is said
+DIRT_AGREES: Final = 0.1  # by how much a frame must say so by itself to be counted
+DIRT_FIRST: Final = 32  # frames before anything is said
 
 _REMEMBERED: Final = 4  # a driver that hands out old buffers again goes round a ring of about so many
 
@@ -212,7 +211,7 @@ class Persistence:
     def __init__(self, reference: Reference) -> None:
         self._reference = reference
         self._sigma = np.maximum(reference.spot_sigma, np.float32(DIRT_SIGMA_MIN))
-        self._sums = [np.zeros((4, GRID, GRID), np.float32) for _ in DIRT_FRAMES]
+        self._sums = [np.zeros((4, GRID, GRID), np.float32) for _ in DIRT_MEMORIES]
         self._frames = 0
 
     def check(self, blocks: Float) -> list[Complaint]:
@@ -221,7 +220,7 @@ class Persistence:
         off = spot - self._reference.spot
         said = np.stack([spot * worth, worth, (off > DIRT_AGREES) * worth, (off < -DIRT_AGREES) * worth])
         self._frames += 1
-        for sums, frames in zip(self._sums, DIRT_FRAMES, strict=True):
+        for sums, (frames, times) in zip(self._sums, DIRT_MEMORIES, strict=True):
             weight = np.float32(max(1 / frames, 1 / self._frames))
             np.add(sums, weight * (said - sums), out=sums)
             if self._frames < DIRT_FIRST:
@@ -231,7 +230,7 @@ class Persistence:
             out = sums[0] / sums[1] - self._reference.spot
             limit = np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, np.float32(DIRT_LEAST))
             agreed = np.where(out > 0, sums[2], sums[3]) / sums[1]
-            stuck = np.abs(out) * agreed > np.float32(DIRT_SHARE) * limit
+            stuck = np.abs(out) * agreed > np.float32(times) * limit
             four = stuck[:-1, :-1] & stuck[1:, :-1] & stuck[:-1, 1:] & stuck[1:, 1:]
             if four.any():
                 row, column = divmod(int(four.argmax()), GRID - 1)
