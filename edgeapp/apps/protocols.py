@@ -101,7 +101,9 @@ def _answering(voice: Voice) -> Callable[[], Answering]:
 async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: Callable[[], Answering]) -> Any:
     """Room for one Realtime session: a recogniser and a detector of its own, and its openers rendered."""
     from edgeapp.web.realtime_session import Seat
+    from edgeapp.web.realtime_sound import OptionalVoice
 
+    tts = OptionalVoice(voice.tts.local)
     stt: Any = (await open_stt(config, parts, voice.content(), sentences=voice.sentences)).local
     vad = await parts.engine(config.voice.vad, "voice.vad")
     openers, manners = Openers(), Manners(history_turns=config.voice.history_turns, log_text=True)
@@ -114,7 +116,7 @@ async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: 
             vad=vad,
             stt=Stage("stt", stt, voice.stt.lane, local_prior_ns=voice.stt.bound_ns, sink=sink),
             answering=answers,
-            tts=Stage("tts", voice.tts.local, voice.tts.lane, local_prior_ns=voice.tts.bound_ns, sink=sink),
+            tts=Stage("tts", tts, voice.tts.lane, local_prior_ns=voice.tts.bound_ns, sink=sink),
             budget=voice.budget,
             sink=sink,
             hear=getattr(stt, "hear", None),
@@ -128,7 +130,16 @@ async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: 
             throttled=Throttle(),
         )
 
-    return Seat(voice.rule, answering, converse)
+    def write(off: bool) -> None:
+        tts.off = openers.off = off
+
+    return Seat(
+        voice.rule,
+        answering,
+        converse,
+        write=write,
+        takes_instructions=getattr(voice.llm.local, "takes_instructions", False),
+    )
 
 
 def key_of(section: settings.OpenAiServer) -> str:

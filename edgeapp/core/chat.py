@@ -58,6 +58,9 @@ class ChatFormat:
     facts_last: bool = False
     """Do live facts, and those of one question, stand in the question? Then nothing that changes stands before history."""
 
+    instructions: bool = True
+    """Was the model trained to follow what its system text tells it to do?"""
+
     def head(self, prompt: Prompt) -> str:
         """The part that is the same for every turn of a conversation."""
         if self.facts_last:
@@ -142,6 +145,7 @@ KIOSK: Final = ChatFormat(
     ends=("<end>", "<user>", "<bos>", "<sys>"),
     markers=("<pad>", "<bos>", "<end>", "<sys>", "<nl>", "<live>", "<user>", "<bot>"),
     context_tokens=1024,  # scripts/train_kiosk_lm.py defines a position for so many
+    instructions=False,
 )
 """The kiosk's own language model."""
 

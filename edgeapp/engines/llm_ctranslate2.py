@@ -103,6 +103,11 @@ class CTranslate2Llm:
             async for _ in pieces:
                 pass
 
+    @property
+    def takes_instructions(self) -> bool:
+        """Does the model follow what its system text tells it to do?"""
+        return self._chat.instructions
+
     def count_tokens(self, text: str) -> int:
         """How many tokens `text` is, as this model reads it. Quick: the tokenizer alone, on the calling thread."""
         return len(self._encode(text))

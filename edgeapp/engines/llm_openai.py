@@ -72,6 +72,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class OpenAiLlm:
     """`await llm(prompt)` returns at the first piece of text. Lives on one loop."""
 
+    takes_instructions = True
+    """Servers and their chat templates have a system message."""
+
     def __init__(self, options: Options, client: httpx.AsyncClient, key: str) -> None:
         """`key` is only known here to keep it out of error sentences."""
         self._options = options

@@ -51,6 +51,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class TensorRtLlm:
     """`await llm(prompt)` returns at the first piece of text. Lives on one loop."""
 
+    takes_instructions = True
+    """A chat template has a system message."""
+
     def __init__(self, options: Options, llm: Any, tokenizer: Any, sampling: Any) -> None:
         """`llm` is a `tensorrt_llm.LLM`, `sampling` the class `SamplingParams`, `tokenizer` one of transformers."""
         self._options = options

@@ -99,6 +99,9 @@ class Question:
     opener: str = ""
     """What the device has said already; the reply goes on from there."""
 
+    instructions: str = ""
+    """How to say it, for a model that follows instructions. What may be said is checked all the same."""
+
     how: How = field(default_factory=How, compare=False)
 
 
@@ -302,6 +305,8 @@ class Answering:
         system, of_it = facts(content), ""
         if self._rule.facts_most:
             system, of_it = parted(system, question.text, self._rule.facts_most, before)
+        if question.instructions:  # an empty line would end what an engine keeps
+            system = "\n".join([*filter(str.strip, question.instructions.splitlines()), system])
         costs = [self._count_tokens(asked) + self._count_tokens(answer) for asked, answer in question.turns]
         kept = newest_that_fit(costs, self._rule.history_tokens)
         question.how.turns_cut = len(costs) - kept

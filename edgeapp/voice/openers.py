@@ -34,6 +34,9 @@ class Openers:
     """One voice's rendered phrases. Lives as long as the voice."""
 
     def __init__(self) -> None:
+        self.off = False
+        """While replies are read and not heard, none opens one."""
+
         self._sounds: dict[str, tuple[Speech, ...]] = {}  # bounded by _PHRASES_MAX
         self._last = ""
 
@@ -46,7 +49,9 @@ class Openers:
                     self._sounds[text] = tuple([part async for part in parts])
 
     def next(self, intent: str) -> tuple[str, tuple[Speech, ...]] | None:
-        """An opener for a question of this kind, not the one before; None if the voice could speak none."""
+        """An opener for a question of this kind, not the one before; None if the voice could speak none, or while off."""
+        if self.off:
+            return None
         texts = [text for text in OPENERS.get(intent, OPENERS["other"]) if self._sounds.get(text)]
         if not texts:
             return None

@@ -55,7 +55,8 @@ def _mu_law_codes() -> NDArray[np.uint8]:
     size = np.minimum((np.where(sample < 0, ~sample, sample) >> 2) + _BIAS, _MU_MOST)
     segment = np.log2(size >> 5).astype(np.int64)
     code = ((7 - segment) << 4) | (0xF - ((size >> (segment + 1)) & 0xF))
-    return np.where(sample >= 0, code | 0x80, code).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.where(sample >= 0, code | 0x80, code).astype(np.uint8)
+    return codes
 
 
 @cache
@@ -74,7 +75,8 @@ def _a_law_codes() -> NDArray[np.uint8]:
     segment = np.log2(np.maximum(size >> 4, 1)).astype(np.int64) + (size >= 16)
     step = (size >> np.maximum(segment - 1, 0)) & 0xF
     code = (segment << 4) | step
-    return (np.where(sample >= 0, code | 0x80, code) ^ _EVEN_BITS).astype(np.uint8)
+    codes: NDArray[np.uint8] = (np.where(sample >= 0, code | 0x80, code) ^ _EVEN_BITS).astype(np.uint8)
+    return codes
 
 
 def _every_sample() -> NDArray[np.int64]:

@@ -16,15 +16,28 @@ from edgeapp.web.openai_wire import Body, Refused, plainly
 MESSAGE_BYTES_MAX: Final = 1_000_000
 """Of one message: 15 s of sound in base64."""
 
-RATE_HZ: Final = 24_000
-"""Of sound in both directions: mono, 16 bits, little endian."""
+_NAME_MAX: Final = 64  # characters of an `event_id` that are repeated
+
+INSTRUCTIONS_MAX: Final = 2_000
+"""Characters: some 500 tokens, which a context of 2,048 can bear beside the facts."""
 
 
-class Pcm(Body, frozen=True):
-    """The one format."""
+class Pcm(Body, frozen=True, tag="audio/pcm"):
+    """Mono, 16 bits, little endian, 24 kHz."""
 
-    type: Literal["audio/pcm"] = "audio/pcm"
-    rate: Literal[24000] = RATE_HZ
+    rate: Literal[24000] | None = None
+
+
+class PcmU(Body, frozen=True, tag="audio/pcmu"):
+    """G.711 mu-law, 8 kHz."""
+
+
+class PcmA(Body, frozen=True, tag="audio/pcma"):
+    """G.711 A-law, 8 kHz."""
+
+
+Format: TypeAlias = Pcm | PcmU | PcmA
+Modality: TypeAlias = Literal["audio", "text"]
 
 
 class ServerVad(Body, frozen=True, tag="server_vad"):
@@ -60,7 +73,7 @@ class Transcription(Body, frozen=True):
 class Input(Body, frozen=True):
     """`session.audio.input`."""
 
-    format: Pcm | None = None
+    format: Format | None = None
     turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
     """null: the client says when a turn is over, with `input_audio_buffer.commit` and `response.create`."""
 
@@ -71,7 +84,7 @@ class Input(Body, frozen=True):
 class Output(Body, frozen=True):
     """`session.audio.output`."""
 
-    format: Pcm | None = None
+    format: Format | None = None
     voice: str | None = None
     """Ignored: the device has one voice."""
 
@@ -91,16 +104,14 @@ class Wanted(Body, frozen=True):
     type: Literal["realtime"]
     audio: Audio = Audio()
     model: str | None = None
-    output_modalities: list[Literal["audio"]] | None = None
+    instructions: str | None = None
+    output_modalities: list[Modality] | None = None
+    max_output_tokens: Literal["inf"] | None = None
     tools: list[Any] | None = None
     tool_choice: Literal["auto", "none"] | None = None
+    truncation: Literal["auto"] | None = None
     include: list[Any] | None = None
     tracing: None = None
-
-    def __post_init__(self) -> None:
-        """What is a list there is an empty one here."""
-        if self.tools or self.include:
-            raise ValueError("tools and include are not supported here")
 
 
 class ClientEvent(Body, frozen=True):
@@ -170,8 +181,14 @@ class ItemTruncate(ClientEvent, frozen=True, kw_only=True, tag="conversation.ite
 class ResponseWanted(Body, frozen=True):
     """`response` of `response.create`."""
 
-    output_modalities: list[Literal["audio"]] | None = None
+    instructions: str | None = None
+    """In place of the session's, for this reply."""
+
+    output_modalities: list[Modality] | None = None
     conversation: Literal["auto"] | None = None
+    max_output_tokens: Literal["inf"] | None = None
+    tools: list[Any] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
 
 
 class ResponseCreate(ClientEvent, frozen=True, kw_only=True, tag="response.create"):
@@ -190,7 +207,12 @@ AnyEvent: TypeAlias = (
     SessionUpdate | Append | Commit | Clear | ItemCreate | ItemRetrieve | ItemTruncate | ResponseCreate | ResponseCancel
 )
 
+class _Named(msgspec.Struct, frozen=True):
+    event_id: str | None = None
+
+
 _DECODER: Final[msgspec.json.Decoder[AnyEvent]] = msgspec.json.Decoder(AnyEvent)
+_NAME: Final[msgspec.json.Decoder[_Named]] = msgspec.json.Decoder(_Named)
 
 
 def parse(message: str) -> AnyEvent:
@@ -203,3 +225,12 @@ def parse(message: str) -> AnyEvent:
         raise Refused(*plainly(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise Refused("the message is not JSON", code="invalid_json") from None
+
+
+def named(message: str) -> str | None:
+    """The client's own name for a message that was refused, if it gave it one."""
+    try:
+        name = _NAME.decode(message).event_id
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    return name[:_NAME_MAX] if name else None

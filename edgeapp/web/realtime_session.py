@@ -25,7 +25,6 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, Transcript, Utterance
 from edgeapp.core.record import AnyRecord, Sink, TurnRecord
 from edgeapp.devices.resample import Resampler
-from edgeapp.voice import patience
 from edgeapp.voice.answering import Answering, Question
 from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.endpoint import EndpointRule, Expect
@@ -34,15 +33,21 @@ from edgeapp.voice.turn import Turn
 from edgeapp.web import realtime_events as client
 from edgeapp.web.courtesy import Courtesy
 from edgeapp.web.openai_wire import Refused
-from edgeapp.web.realtime_events import RATE_HZ
+from edgeapp.web.realtime_formats import PCM
+from edgeapp.web.realtime_items import Item, Response
 from edgeapp.web.realtime_sound import SocketEar, SocketMouth
+from edgeapp.web.realtime_wanted import check, format_of, ruled
 
 _LOOK_S: Final = 0.02
 _ITEMS_MAX: Final = 64  # that can be retrieved or truncated; the oldest goes
-_BUFFER_MAX: Final = 30 * RATE_HZ  # samples without turn detection: what one utterance may hold
+_BUFFER_MAX_S: Final = 30  # without turn detection: what one utterance may hold
 _TEXT_MAX: Final = 1_000  # characters of a written message
 _OWN_NUMBERS: Final = 1_000_000  # turns that the client ended are numbered from here: the endpointer counts its own
-_EAGERNESS: Final = {"low": "relaxed", "medium": "default", "high": "aggressive", "auto": "default"}
+
+_INSTRUCTED: Final = "Every clause of a reply is checked against the device's content before it is said."
+_NOT_INSTRUCTED: Final = (
+    f"{_INSTRUCTED} The language model of this device follows no instructions: a client's have no effect."
+)
 
 Send = Callable[[bytes], Awaitable[None]]
 
@@ -56,43 +61,11 @@ class Seat:
     converse: Callable[[EndpointRule, Answering, Sink], Awaitable[Conversation]]
     """A new conversation with this rule and these replies, whose records go to the sink and nowhere else."""
 
+    write: Callable[[bool], None]
+    """Switch its voice off: replies are read, not heard."""
 
-@dataclass(slots=True)
-class _Item:
-    """One message of the conversation, as a client sees it."""
-
-    id: str
-    role: str
-    kind: str
-    words: str = ""
-    turn: Turn | None = None
-    sound_ns: int = 0
-    status: str = "completed"
-
-    def shown(self) -> dict[str, Any]:
-        """In OpenAI's form; sound is not kept."""
-        field_name = "text" if self.kind == "input_text" else "transcript"
-        content = {"type": self.kind, field_name: self.words}
-        shown = {"id": self.id, "object": "realtime.item", "type": "message", "status": self.status}
-        return shown | {"role": self.role, "content": [content]}
-
-
-@dataclass(slots=True)
-class _Response:
-    """One reply under way, or the last one."""
-
-    id: str
-    turn: Turn
-    item: _Item
-    told: str = ""
-    """The words that were sent so far."""
-
-    begun: bool = False
-    """Was any sound of it sent?"""
-
-    done: bool = False
-    cancelled: bool = False
-    """Did the client ask for its end?"""
+    takes_instructions: bool = False
+    """Does the language model follow instructions?"""
 
 
 class _Overheard:
@@ -105,9 +78,15 @@ class _Overheard:
         self.words: dict[str, str] = {}
         """By `Question.of`, what a committed turn was understood as; taken out when it was told."""
 
+        self.instructions = ""
+        self.instructions_of = ("", "")
+        """A question of its own instructions, and these."""
+
     async def answer(self, question: Question) -> AsyncGenerator[str, None]:
         """As `Answering.answer`."""
         await self._courtesy.turn()
+        of, own = self.instructions_of
+        question = replace(question, instructions=own if question.of == of else self.instructions)
         async with aclosing(self._inner.answer(question)) as clauses:
             async for clause in clauses:
                 self._note(question)
@@ -136,21 +115,25 @@ class Session:
         self._heard = _Overheard(seat.answering(), courtesy)
         self._rule, self._detects, self._transcribes = seat.rule, True, False
         self._detection: client.ServerVad | client.SemanticVad = client.ServerVad()
-        self._ear, self._mouth = SocketEar(), SocketMouth(self._sound, self._sent)
+        self._hears, self._speaks = PCM, PCM  # the formats of the client's sound and of ours
+        self._ear = SocketEar(self._hears.rate_hz)
+        self._mouth = SocketMouth(self._speaks.rate_hz, self._sound, self._sent)
+        self._written = False  # does the client want replies as text?
+        self._switch_voice(written=False)  # whoever was here before may have wanted it
         self._conversation: Conversation | None = None
         self._id = _new("sess")
-        self._items: OrderedDict[str, _Item] = OrderedDict()  # at most _ITEMS_MAX
+        self._items: OrderedDict[str, Item] = OrderedDict()  # at most _ITEMS_MAX
         self._last_item: str | None = None
-        self._response: _Response | None = None
+        self._response: Response | None = None
         self._turn: Turn | None = None  # the last one that was told
-        self._asked: dict[int, _Item] = {}  # turns that the client ended, until they are told; one at a time
-        self._waiting: tuple[_Item, Utterance, Transcript | None] | None = None  # committed or written, not answered
-        self._buffer: list[NDArray[np.int16]] = []  # without turn detection; bounded by _BUFFER_MAX
+        self._asked: dict[int, Item] = {}  # turns that the client ended, until they are told; one at a time
+        self._waiting: tuple[Item, Utterance, Transcript | None] | None = None  # committed or written, not answered
+        self._buffer: list[NDArray[np.int16]] = []  # without turn detection; bounded by _BUFFER_MAX_S
         self._buffered = 0
         self._own = 0
         self._outcomes: dict[tuple[int, int], str] = {}  # of turns that have ended, until they are told
-        self._speaking: _Item | None = None
-        self._unheard: dict[str, _Item] = {}  # spoken items whose words are not known yet, by turn
+        self._speaking: Item | None = None
+        self._unheard: dict[str, Item] = {}  # spoken items whose words are not known yet, by turn
         self._telling = asyncio.Lock()
         self._ready = asyncio.Event()
         self._events = 0
@@ -213,7 +196,7 @@ class Session:
     async def _look_at_person(self, conversation: Conversation) -> None:
         at_ms = self._ear.given * 1000 // SAMPLE_RATE_HZ
         if conversation.speaking and self._speaking is None:
-            self._speaking = _Item(_new("item"), "user", "input_audio")
+            self._speaking = Item(_new("item"), "user", "input_audio")
             await self._tell("input_audio_buffer.speech_started", audio_start_ms=at_ms, item_id=self._speaking.id)
         elif not conversation.speaking and self._speaking is not None:
             await self._tell("input_audio_buffer.speech_stopped", audio_end_ms=at_ms, item_id=self._speaking.id)
@@ -225,14 +208,16 @@ class Session:
         """A turn was taken for finished: what was said is an item, and the reply to it begins."""
         item = self._asked.pop(turn.utterance.number, None)
         if item is None:
-            item, self._speaking = self._speaking or _Item(_new("item"), "user", "input_audio"), None
+            item, self._speaking = self._speaking or Item(_new("item"), "user", "input_audio"), None
             await self._tell("input_audio_buffer.committed", previous_item_id=self._last_item, item_id=item.id)
             await self._add(item)
         if item.kind == "input_audio":
             self._unheard = {f"turn {turn.utterance.number}": item}
-        reply = _Item(_new("item"), "assistant", "output_audio", turn=turn, status="in_progress")
-        self._response = _Response(_new("resp"), turn, reply)
-        await self._tell("response.created", response=self._response_shown("in_progress"))
+        written = self._mouth.written
+        kind = "output_text" if written else "output_audio"
+        reply = Item(_new("item"), "assistant", kind, turn=turn, status="in_progress")
+        self._response = Response(_new("resp"), self._id.replace("sess", "conv"), turn, reply, written)
+        await self._tell("response.created", response=self._response.shown("in_progress"))
 
     async def _tell_words(self) -> None:
         for of in [of for of in self._heard.words if of in self._unheard]:
@@ -252,20 +237,22 @@ class Session:
     # The reply, from the loudspeaker's side
 
     async def _sound(self, samples: NDArray[np.int16]) -> None:
-        """A run of a reply's sound: its words go before it."""
+        """A run of a reply's sound: its words go before it. Of a written reply they are all there is."""
         await self._look()
         async with self._telling:
             response = self._response
-            if response is None or response.done or not len(samples):
+            if response is None or response.done or not (len(samples) or response.written):
                 return
             await self._open(response)
             if more := response.turn.words[len(response.told) :]:
                 response.told += more
                 response.item.words = response.told
-                await self._tell_part("response.output_audio_transcript.delta", response, delta=more)
-            response.item.sound_ns += len(samples) * 1_000_000_000 // RATE_HZ
-            sound = base64.b64encode(samples.astype("<i2").tobytes()).decode()
-            await self._tell_part("response.output_audio.delta", response, delta=sound)
+                kind = "output_text" if response.written else "output_audio_transcript"
+                await self._tell_part(f"response.{kind}.delta", response, delta=more)
+            if not response.written:
+                response.item.sound_ns += len(samples) * 1_000_000_000 // self._speaks.rate_hz
+                sound = base64.b64encode(self._speaks.encode(samples)).decode()
+                await self._tell_part("response.output_audio.delta", response, delta=sound)
 
     async def _sent(self) -> None:
         """All of a reply was handed over: it is complete, though the client still plays it."""
@@ -273,16 +260,17 @@ class Session:
             if self._response is not None and self._response.begun:
                 await self._finish("completed")
 
-    async def _open(self, response: _Response) -> None:
+    async def _open(self, response: Response) -> None:
         if response.begun:
             return
         response.begun = True
         item = response.item
         shown = item.shown() | {"content": []}
         await self._tell("response.output_item.added", response_id=response.id, output_index=0, item=shown)
-        await self._tell("conversation.item.added", previous_item_id=self._last_item, item=shown)
+        item.before = self._last_item
+        await self._tell("conversation.item.added", previous_item_id=item.before, item=shown)
         self._keep(item)
-        await self._tell_part("response.content_part.added", response, part={"type": "audio", "transcript": ""})
+        await self._tell_part("response.content_part.added", response, part=response.part(""))
 
     async def _finish(self, status: str, reason: str | None = None) -> None:
         """The reply under way is over. Nothing if there is none."""
@@ -292,25 +280,34 @@ class Session:
         response.done = True
         response.item.status = "completed" if status == "completed" else "incomplete"
         if response.begun:
-            words, shown = response.item.words, response.item.shown()
-            await self._tell_part("response.output_audio.done", response)
-            await self._tell_part("response.output_audio_transcript.done", response, transcript=words)
-            await self._tell_part("response.content_part.done", response, part={"type": "audio", "transcript": words})
+            item, words, shown = response.item, response.item.words, response.item.shown()
+            if response.written:
+                await self._tell_part("response.output_text.done", response, text=words)
+            else:
+                await self._tell_part("response.output_audio.done", response)
+                await self._tell_part("response.output_audio_transcript.done", response, transcript=words)
+            await self._tell_part("response.content_part.done", response, part=response.part(words))
             await self._tell("response.output_item.done", response_id=response.id, output_index=0, item=shown)
-            await self._tell("conversation.item.done", previous_item_id=None, item=shown)
-        await self._tell("response.done", response=self._response_shown(status, reason))
+            await self._tell("conversation.item.done", previous_item_id=item.before, item=shown)
+        await self._tell("response.done", response=response.shown(status, reason))
+        if response.written != self._written:
+            self._switch_voice(written=self._written)
+            await self._forget_guesses()
+
+    def _switch_voice(self, *, written: bool) -> None:
+        """Are the next replies read, or heard?"""
+        self._mouth.written = written
+        self._seat.write(written)
 
     # What the client says
 
     async def take(self, message: str) -> None:
         """Do what a message asks, or tell what is wrong with it."""
         await self._ready.wait()
-        asked: client.AnyEvent | None = None
         try:
-            asked = client.parse(message)
-            await self._do(asked)
+            await self._do(client.parse(message))
         except Refused as refused:
-            await self.refuse(refused, asked.event_id if asked else None)
+            await self.refuse(refused, client.named(message))
 
     async def refuse(self, refused: Refused, event_id: str | None = None) -> None:
         """Tell an error; the session goes on."""
@@ -336,7 +333,7 @@ class Session:
             case client.ItemTruncate():
                 await self._truncate(asked)
             case client.ResponseCreate():
-                await self._respond()
+                await self._respond(asked.response or client.ResponseWanted())
             case client.ResponseCancel():
                 await self._cancel(asked.response_id)
 
@@ -345,42 +342,73 @@ class Session:
             data = base64.b64decode(audio, validate=True)
         except (binascii.Error, ValueError):
             raise Refused("audio is not base64", param="audio", code="invalid_value") from None
-        if len(data) % 2:
+        if len(data) % self._hears.sample_bytes:
             raise Refused("audio is not whole samples of 16 bits", param="audio", code="invalid_value")
-        samples = np.frombuffer(data, "<i2").astype(np.int16)
+        samples = self._hears.decode(data)
         if self._detects:
             await self._ear.put(samples)
-        elif self._buffered + len(samples) > _BUFFER_MAX:
-            raise Refused("the buffer holds 30 s; commit or clear it", code="input_audio_buffer_full")
+        elif self._buffered + len(samples) > _BUFFER_MAX_S * self._hears.rate_hz:
+            raise Refused(f"the buffer holds {_BUFFER_MAX_S} s; commit or clear it", code="input_audio_buffer_full")
         else:
             self._buffer.append(samples)
             self._buffered += len(samples)
 
     async def _update(self, wanted: client.Wanted) -> None:
         """All of it, or nothing if one field cannot be done."""
-        heard = wanted.audio.input
+        heard, spoken = wanted.audio.input, wanted.audio.output
         detection, rule = heard.turn_detection, self._rule
+        if wanted.include:
+            raise Refused("include has nothing that this device gives", param="session.include", code="invalid_value")
+        check("session", wanted)
+        speaks = format_of(spoken.format) or self._speaks
+        written = self._written if wanted.output_modalities is None else wanted.output_modalities == ["text"]
+        if (speaks, written) != (self._speaks, self._written):
+            await self._check_idle()
         if detection is not UNSET and detection is not None:
-            rule, self._detection = _ruled(self._seat.rule, detection), detection
+            rule, self._detection = ruled(self._seat.rule, detection), detection
         if heard.transcription is not UNSET:
             self._transcribes = heard.transcription is not None
-        if detection is not UNSET:
-            self._detects = detection is not None
+        hears = format_of(heard.format) or self._hears
+        if detection is not UNSET or hears != self._hears:
+            self._detects = self._detects if detection is UNSET else detection is not None
             self._ear.clear()
             self._buffer, self._buffered = [], 0
+        if hears != self._hears:
+            self._hears = hears
+            self._ear.take(hears.rate_hz)
+        if speaks != self._speaks:
+            self._speaks = speaks
+            self._mouth.give(speaks.rate_hz)
+        if wanted.instructions is not None and self._seat.takes_instructions:
+            self._heard.instructions = wanted.instructions
+        self._written = written
+        self._switch_voice(written=written)
+        await self._forget_guesses()
         if rule != self._rule:
             self._rule = rule
             self._ear.end()  # a conversation has one rule: another one takes over
         await self._tell("session.updated", session=self._shown())
 
+    async def _check_idle(self) -> None:
+        """Raises Refused while a response is under way."""
+        await self._look()
+        if self._response is not None and not self._response.done:
+            code = "conversation_already_has_active_response"
+            raise Refused("a response is under way; cancel it first", code=code)
+
+    async def _forget_guesses(self) -> None:
+        """What was prepared was prepared for a reply of another kind."""
+        if self._conversation is not None:
+            await self._conversation.turns.guesses.drop()
+
     async def _commit(self) -> None:
         if self._detects:
             raise Refused("turn detection commits; switch it off to do it yourself", code="turn_detection_is_on")
-        if self._buffered < RATE_HZ // 10:
+        if self._buffered < self._hears.rate_hz // 10:
             raise Refused("the buffer holds less than 100 ms of sound", code="input_audio_buffer_commit_empty")
         samples = np.concatenate(self._buffer)
         self._buffer, self._buffered = [], 0
-        item = _Item(_new("item"), "user", "input_audio")
+        item = Item(_new("item"), "user", "input_audio")
         self._waiting = (item, await self._utterance(samples), None)
         await self._tell("input_audio_buffer.committed", previous_item_id=self._last_item, item_id=item.id)
         await self._add(item)
@@ -389,23 +417,29 @@ class Session:
         text = " ".join(each.text for each in message.content)
         if not normalise(text) or len(text) > _TEXT_MAX:
             raise Refused(f"content has 1 to {_TEXT_MAX:,} characters", param="item.content", code="invalid_value")
-        item = _Item((message.id or _new("item"))[:64], "user", "input_text", text)
+        item = Item((message.id or _new("item"))[:64], "user", "input_text", text)
         self._own += 1
         utterance = Utterance(_OWN_NUMBERS + self._own, np.zeros(0, np.int16), 0)
         self._waiting = (item, utterance, Transcript(normalise(text), complete=True))
         await self._add(item)
 
-    async def _respond(self) -> None:
+    async def _respond(self, wanted: client.ResponseWanted) -> None:
         conversation = self._conversation
-        await self._look()
-        if self._response is not None and not self._response.done:
-            code = "conversation_already_has_active_response"
-            raise Refused("a response is under way; cancel it first", code=code)
+        await self._check_idle()
+        check("response", wanted)
         if conversation is None or self._waiting is None:
             raise Refused("there is nothing new to answer", code="nothing_to_answer")
         (item, utterance, words), self._waiting = self._waiting, None
         utterance = replace(utterance, ended_ns=now_ns())  # the clock of the reply starts here
         self._asked = {utterance.number: item}
+        if wanted.output_modalities is not None:
+            self._switch_voice(written=wanted.output_modalities == ["text"])
+        if wanted.instructions is not None and self._seat.takes_instructions:
+            self._heard.instructions_of = (f"turn {utterance.number}", wanted.instructions)
+        elif wanted.instructions:
+            said = "this device's language model follows no instructions; the reply is made without them"
+            await self.refuse(Refused(said, param="response.instructions", code="instructions_not_followed"))
+        await self._forget_guesses()
         known = words.text if words else ""
         await conversation.turns.commit(utterance, words=known, transcript=words, ended=None)
         await self._look()
@@ -423,8 +457,8 @@ class Session:
         """What the person has heard of a reply is what stays in the history."""
         item = self._item(asked.item_id)
         heard_ns, conversation = asked.audio_end_ms * MS, self._conversation
-        if item.turn is None or conversation is None:
-            raise Refused("only a reply can be truncated", param="item_id", code="invalid_value")
+        if item.turn is None or item.kind != "output_audio" or conversation is None:
+            raise Refused("only a spoken reply can be truncated", param="item_id", code="invalid_value")
         if not 0 <= heard_ns <= item.sound_ns + MS:
             raise Refused("audio_end_ms is beyond the reply's end", param="audio_end_ms", code="invalid_value")
         turns, words = conversation.turns, item.turn.heard(item.turn.played_before_ns + heard_ns)
@@ -439,7 +473,8 @@ class Session:
 
     async def _utterance(self, samples: NDArray[np.int16]) -> Utterance:
         self._own += 1
-        resample, step = Resampler(RATE_HZ, SAMPLE_RATE_HZ), RATE_HZ // 10
+        rate_hz = self._hears.rate_hz
+        resample, step = Resampler(rate_hz, SAMPLE_RATE_HZ), rate_hz // 10
         pieces = []
         for at in range(0, len(samples), step):
             pieces.append(resample(samples[at : at + step]))
@@ -448,18 +483,18 @@ class Session:
 
     # Items and events
 
-    def _item(self, item_id: str) -> _Item:
+    def _item(self, item_id: str) -> Item:
         if item_id not in self._items:
             raise Refused("there is no such item", param="item_id", code="item_not_found")
         return self._items[item_id]
 
-    def _keep(self, item: _Item) -> None:
+    def _keep(self, item: Item) -> None:
         self._items[item.id] = item
         self._last_item = item.id
         if len(self._items) > _ITEMS_MAX:
             self._items.popitem(last=False)
 
-    async def _add(self, item: _Item) -> None:
+    async def _add(self, item: Item) -> None:
         before = self._last_item
         self._keep(item)
         for kind in ("conversation.item.added", "conversation.item.done"):
@@ -467,7 +502,6 @@ class Session:
 
     def _shown(self) -> dict[str, Any]:
         """The session in OpenAI's form."""
-        pcm = {"type": "audio/pcm", "rate": RATE_HZ}
         detection: dict[str, Any] = {"create_response": True, "interrupt_response": True}
         if isinstance(self._detection, client.SemanticVad):
             detection |= {"type": "semantic_vad", "eagerness": self._detection.eagerness or "auto"}
@@ -475,7 +509,7 @@ class Session:
             bounds = {"threshold": self._rule.threshold, "prefix_padding_ms": self._rule.pre_roll_ns // MS}
             detection |= {"type": "server_vad", "silence_duration_ms": self._detection.silence_duration_ms} | bounds
         heard = {
-            "format": pcm,
+            "format": self._hears.shown(),
             "turn_detection": detection if self._detects else None,
             "transcription": {"model": self._model} if self._transcribes else None,
             "noise_reduction": None,
@@ -485,56 +519,28 @@ class Session:
             "object": "realtime.session",
             "id": self._id,
             "model": self._model,
-            "output_modalities": ["audio"],
-            "audio": {"input": heard, "output": {"format": pcm, "voice": self._model, "speed": 1}},
+            "output_modalities": ["text" if self._written else "audio"],
+            "instructions": self._instructions_shown(),
+            "audio": {"input": heard, "output": {"format": self._speaks.shown(), "voice": self._model, "speed": 1}},
+            "max_output_tokens": "inf",
+            "truncation": "auto",
             "tools": [],
             "tool_choice": "auto",
         }
 
-    def _response_shown(self, status: str, reason: str | None = None) -> dict[str, Any]:
-        response = self._response
-        assert response is not None
-        error = {"type": "server_error", "code": "backend_failed"} if status == "failed" else None
-        return {
-            "id": response.id,
-            "object": "realtime.response",
-            "status": status,
-            "status_details": None
-            if status in {"in_progress", "completed"}
-            else {"type": status, "reason": reason, "error": error},
-            "output": [response.item.shown()] if response.done and response.begun else [],
-            "output_modalities": ["audio"],
-            "conversation_id": self._id.replace("sess", "conv"),
-        }
+    def _instructions_shown(self) -> str:
+        """What is in effect: a client's instructions where the model follows any, else that it does not."""
+        if not self._seat.takes_instructions:
+            return _NOT_INSTRUCTED
+        return self._heard.instructions or _INSTRUCTED
 
-    async def _tell_part(self, kind: str, response: _Response, **fields: Any) -> None:
+    async def _tell_part(self, kind: str, response: Response, **fields: Any) -> None:
         where = {"response_id": response.id, "item_id": response.item.id, "output_index": 0, "content_index": 0}
         await self._tell(kind, **where, **fields)
 
     async def _tell(self, kind: str, **fields: Any) -> None:
         self._events += 1
         await self._send(msgspec.json.encode({"type": kind, "event_id": f"event_{self._events:06}", **fields}))
-
-
-def _ruled(rule: EndpointRule, detection: client.ServerVad | client.SemanticVad) -> EndpointRule:
-    """The device's rule with what a client asks of it. Raises Refused."""
-    if isinstance(detection, client.SemanticVad):
-        return replace(rule, patience=patience.preset(_EAGERNESS[detection.eagerness or "auto"]))
-    where = "session.audio.input.turn_detection"
-    bounds = (("threshold", 0.1, 0.95), ("prefix_padding_ms", 32, 2_000), ("silence_duration_ms", 48, 3_000))
-    for name, low, high in bounds:
-        value = getattr(detection, name)
-        if value is not None and not low <= value <= high:
-            raise Refused(f"{name} must be {low} to {high}", param=f"{where}.{name}", code="invalid_value")
-    threshold = detection.threshold or rule.threshold
-    pre_roll_ns = (detection.prefix_padding_ms or rule.pre_roll_ns // MS) * MS
-    patient = rule.patience
-    if detection.silence_duration_ms is not None:
-        least_ns = detection.silence_duration_ms * MS
-        most_ns = max(patient.at_most_ns, least_ns)
-        patient = replace(patient, at_least_ns=least_ns, at_most_ns=most_ns, whole_ns=max(patient.whole_ns, least_ns))
-    stop = min(rule.stop_threshold, threshold)
-    return replace(rule, threshold=threshold, stop_threshold=stop, pre_roll_ns=pre_roll_ns, patience=patient)
 
 
 def _new(kind: str) -> str:
