@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import subprocess
 import sys
@@ -24,8 +25,11 @@ import pytest
 import soundfile
 import websockets
 from protocol_server import KEY, Served
+from wyoming.client import AsyncTcpClient
+from wyoming.tts import SynthesizeChunk, SynthesizeStart, SynthesizeStop
 
 from edgeapp.voice.openers import OPENERS
+from edgeapp.web import g711
 
 pytestmark = pytest.mark.real_time
 CLIENTS = Path(__file__).parent / "clients"
@@ -102,6 +106,75 @@ def test_what_is_spoken_is_understood_again(client: openai.OpenAI) -> None:
     assert heard.text == text
     with wave.open(io.BytesIO(sound)) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+
+
+@pytest.mark.parametrize("form", ["mp3", "opus", "flac", "wav", "pcm", None])
+def test_speech_comes_in_every_stated_format_and_as_mp3_if_none_is_named(client: openai.OpenAI, form: Any) -> None:
+    text = "how much is the power drill"
+    wanted: Any = {"response_format": form} if form else {}
+    with client.audio.speech.with_streaming_response.create(model="x", voice="alloy", input=text, **wanted) as answer:
+        assert "content-length" not in answer.headers
+        data = b"".join(answer.iter_bytes())
+        kind = answer.headers["content-type"]
+    raw: Any = {"samplerate": 24_000, "channels": 1, "format": "RAW", "subtype": "PCM_16"} if form == "pcm" else {}
+    with soundfile.SoundFile(io.BytesIO(data), **raw) as file:
+        assert (file.samplerate, file.channels) == (24_000, 1)
+        assert 1 < len(file.read(10 * 24_000)) / 24_000 < 3
+    assert kind == {"mp3": "audio/mpeg", "opus": "audio/ogg", None: "audio/mpeg"}.get(form, f"audio/{form}")
+    if form != "pcm":
+        told = client.audio.transcriptions.create(model="x", file=(f"said.{form or 'mp3'}", data))
+        assert told.text == text
+
+
+def test_a_transcription_comes_as_subtitles(client: openai.OpenAI) -> None:
+    rate_hz = soundfile.info(HAMMER).samplerate
+    clips = [soundfile.read(each, dtype="float32")[0] for each in (HAMMER, DRILL)]
+    sound = io.BytesIO()
+    soundfile.write(sound, np.concatenate([clips[0], np.zeros(2 * rate_hz), clips[1]]), rate_hz, format="WAV")
+    file, times = ("both.wav", sound.getvalue()), r"00:00:0\d[,.]\d{3} --> 00:00:0\d[,.]\d{3}"
+    srt = str(client.audio.transcriptions.create(model="x", file=file, response_format="srt"))
+    vtt = str(client.audio.transcriptions.create(model="x", file=file, response_format="vtt"))
+    said = ("where is the hammer", "how much is the power drill")
+    assert re.fullmatch(rf"1\n{times}\n{said[0]}\n\n2\n{times}\n{said[1]}\n\n", srt)
+    assert re.fullmatch(rf"WEBVTT\n\n{times}\n{said[0]}\n\n{times}\n{said[1]}\n\n", vtt)
+    assert srt.replace("1\n00", "00", 1).replace("2\n00", "00", 1).replace(",", ".") == vtt.removeprefix("WEBVTT\n\n")
+
+
+def test_a_transcription_tells_times_of_segments_and_refuses_those_of_words(client: openai.OpenAI) -> None:
+    ask: Any = client.audio.transcriptions.create
+    told = ask(model="x", file=HAMMER, response_format="verbose_json", timestamp_granularities=["segment"])
+    assert [each.text for each in told.segments] == ["where is the hammer"]
+    assert ask(model="x", file=HAMMER).usage.seconds == pytest.approx(soundfile.info(HAMMER).duration, abs=0.01)
+    for refused in ({"timestamp_granularities": ["word", "segment"]}, {"stream": True}, {"language": "de"}):
+        with pytest.raises(openai.BadRequestError) as error:
+            ask(model="x", file=HAMMER, response_format="verbose_json", **refused)
+        assert (error.value.param or "").removesuffix("[]") == next(iter(refused))
+
+
+@pytest.mark.parametrize("model", ["edgeapp", "kiosk-lm"])
+def test_a_completion_says_what_it_used_whole_and_streamed_and_its_sampling_has_no_effect(
+    client: openai.OpenAI, model: str
+) -> None:
+    messages: Any = [
+        {"role": "system", "content": "The hammer is at the rear left."},
+        {"role": "user", "content": "where is the hammer"},
+    ]
+    usage: Any = {"include_usage": True}
+    whole = client.chat.completions.create(model=model, messages=messages, temperature=0.7, top_p=0.5, seed=1)
+    streamed = list(client.chat.completions.create(model=model, messages=messages, stream=True, stream_options=usage))
+    text = "".join(each.choices[0].delta.content or "" for each in streamed[:-1])
+    assert text == whole.choices[0].message.content
+    assert (streamed[-1].choices, streamed[-1].usage) == ([], whole.usage)
+    assert whole.usage is not None
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    assert whole.usage.prompt_tokens == 10  # the model's own tokens
+    assert len(text.split()) <= whole.usage.completion_tokens <= len(text) // 3
+
+
+def test_a_model_can_be_asked_for_by_its_name(client: openai.OpenAI) -> None:
+    assert [client.models.retrieve(each).id for each in ("edgeapp", "kiosk-lm")] == ["edgeapp", "kiosk-lm"]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-4o")
 
 
 def test_the_model_itself_stops_at_a_stop_and_at_its_bound_of_tokens(client: openai.OpenAI) -> None:
@@ -194,6 +267,79 @@ def test_the_openai_client_holds_a_spoken_conversation(served: Served) -> None:
     replies = [_without_opener(each["reply"]) for each in turns]
     assert replies == ["The hammer is at the rear left.", "The power drill costs 89 euros."]
     assert all(1.5 < each["sound_s"] < 4 for each in turns)
+
+
+async def _official(served: Served, session: dict[str, Any], question: str, **response: Any) -> list[Any]:
+    """What OpenAI's client gets for a written question, up to the response's end, and an error that came."""
+    events: list[Any] = []
+    async with openai.AsyncOpenAI(base_url=served.url, api_key=KEY) as client:  # noqa: SIM117 - as its documentation does
+        async with client.realtime.connect(model="gpt-realtime") as connection:
+            wanted: Any = {"type": "realtime"} | session
+            await connection.session.update(session=wanted)
+            content: Any = [{"type": "input_text", "text": question}]
+            await connection.conversation.item.create(item={"type": "message", "role": "user", "content": content})
+            asked: Any = response or openai.omit
+            await connection.response.create(response=asked)
+            async with asyncio.timeout(15):
+                async for event in connection:
+                    events.append(event)
+                    if event.type == "response.done":
+                        break
+    return events
+
+
+async def test_the_openai_clients_example_of_text_works_as_it_stands(served: Served) -> None:
+    events = await _official(served, {"output_modalities": ["text"]}, "Where is the hammer?")
+    kinds = [each.type for each in events]
+    text = "".join(each.delta for each in events if each.type == "response.output_text.delta")
+    assert text == events[kinds.index("response.output_text.done")].text == "The hammer is at the rear left."
+    assert not {"error", "response.output_audio.delta"} & set(kinds)
+
+
+async def test_the_openai_clients_example_of_a_session_with_everything_works_where_it_can(served: Served) -> None:
+    """Instructions, a voice, turn detection with all of its parameters, formats, a response with instructions of its own."""
+    heard = {
+        "format": {"type": "audio/pcmu"},
+        "transcription": {"model": "gpt-4o-transcribe"},
+        "turn_detection": {
+            "type": "server_vad", "threshold": 0.5, "prefix_padding_ms": 300, "silence_duration_ms": 500,
+            "create_response": True, "interrupt_response": True,
+        },
+    }  # fmt: skip
+    session = {
+        "model": "gpt-realtime", "output_modalities": ["audio"], "instructions": "Speak clearly and briefly.",
+        "audio": {"input": heard, "output": {"format": {"type": "audio/pcma"}, "voice": "marin"}},
+        "tools": [], "tool_choice": "auto",
+    }  # fmt: skip
+    events = await _official(served, session, "Where is the hammer?", instructions="Please be kind.")
+    updated = next(each.session for each in events if each.type == "session.updated")
+    assert "follows no instructions" in updated.instructions
+    assert (updated.audio.input.format.type, updated.audio.output.format.type) == ("audio/pcmu", "audio/pcma")
+    assert updated.audio.input.turn_detection.prefix_padding_ms == 300
+    assert [each.error.code for each in events if each.type == "error"] == ["instructions_not_followed"]
+    assert events[-1].response.status == "completed"
+    sound = b"".join(base64.b64decode(each.delta) for each in events if each.type == "response.output_audio.delta")
+    assert 1.5 < len(sound) / 8_000 < 4
+    assert np.abs(g711.a_law_decode(sound).astype(int)).max() > 2_000
+
+
+async def test_a_telephones_question_is_understood(served: Served) -> None:
+    import soxr
+
+    samples, rate_hz = soundfile.read(HAMMER, dtype="float32")
+    narrow = (soxr.resample(samples, rate_hz, 8_000) * 32_767).astype(np.int16)
+    async with _connect(served) as socket:
+        talk = Talk(socket)
+        heard = {"format": {"type": "audio/pcmu"}, "turn_detection": None, "transcription": {"model": "x"}}
+        session = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": heard}}
+        await talk.send("session.update", session=session)
+        await talk.send("input_audio_buffer.append", audio=base64.b64encode(g711.mu_law_encode(narrow)).decode())
+        await talk.send("input_audio_buffer.commit")
+        await talk.send("response.create")
+        done = await talk.until("response.done")
+    assert done["response"]["output"][0]["content"] == [
+        {"type": "output_text", "text": "The hammer is at the rear left."}
+    ]
 
 
 class Talk:
@@ -365,13 +511,33 @@ async def test_a_message_beyond_the_bound_closes_its_session_and_no_other(served
 def test_home_assistants_library_gets_words_and_speech(served: Served, tmp_path: Path) -> None:
     here = ("127.0.0.1", served.wyoming)
     info = json.loads(_run("wyoming_client.py", *here, "describe"))
+    assert {kind for kind, offered in info.items() if offered} == {"asr", "tts", "wake"}  # it handles no intents
     assert [info[kind][0]["name"] for kind in ("asr", "tts", "wake")] == ["edgeapp"] * 3
+    parts = [info["asr"][0]["models"][0], info["tts"][0]["voices"][0], info["wake"][0]["models"][0]]
+    assert all(each["installed"] and each["languages"] == ["en"] and each["version"] for each in parts)
+    assert info["tts"][0]["supports_synthesize_streaming"]
     words = _run("wyoming_client.py", *here, "transcribe", HAMMER, DRILL).splitlines()
     assert words == ["where is the hammer", "how much is the power drill"]
     text = "The hammer is at the rear left. It costs 12 euros."
     lengths = [_run("wyoming_client.py", *here, way, tmp_path / f"{way}.wav", text) for way in ("synthesize", "stream")]
     assert float(lengths[0]) == pytest.approx(float(lengths[1]), abs=0.1)
     assert 2.5 < float(lengths[0]) < 5
+
+
+async def test_a_text_is_spoken_while_it_is_still_written(served: Served) -> None:
+    async with asyncio.timeout(20), AsyncTcpClient("127.0.0.1", served.wyoming) as client:
+        await client.write_event(SynthesizeStart().event())
+        await client.write_event(SynthesizeChunk("The hammer is at the rear left. ").event())
+        first = [await client.read_event() for _ in range(2)]  # and only now the rest
+        assert [each.type for each in first if each] == ["audio-start", "audio-chunk"]
+        for event in (SynthesizeChunk("It costs 12 euros."), SynthesizeStop()):
+            await client.write_event(event.event())
+        rest: list[str] = []
+        while rest[-1:] != ["synthesize-stopped"]:
+            event = await client.read_event()
+            assert event is not None
+            rest.append(event.type)
+        assert list(dict.fromkeys(rest)) == ["audio-chunk", "audio-stop", "synthesize-stopped"]
 
 
 def test_the_keyphrase_is_detected_where_it_was_said_and_not_elsewhere(

@@ -138,7 +138,7 @@ async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: 
         answering,
         converse,
         write=write,
-        takes_instructions=getattr(voice.llm.local, "takes_instructions", False),
+        takes_instructions=bool(getattr(voice.llm.local, "takes_instructions", False)),
     )
 
 

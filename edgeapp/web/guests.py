@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, Clause, Prompt, Speech, Transcript, Utterance
+from edgeapp.core.events import (
+    MS,
+    SAMPLE_RATE_HZ,
+    AudioChunk,
+    BackendError,
+    Clause,
+    Prompt,
+    Speech,
+    Transcript,
+    Utterance,
+)
 from edgeapp.voice.answering import Answering, Question
 from edgeapp.voice.clauses import clauses_of
 from edgeapp.voice.conversation import VoiceActivity
@@ -114,15 +124,31 @@ class Guests:
                 else:
                     return
 
-    async def answer(self, text: str, turns: tuple[tuple[str, str], ...]) -> AsyncGenerator[str, None]:
+    @property
+    def takes_instructions(self) -> bool:
+        """Does the language model follow instructions?"""
+        return bool(getattr(self.llm, "takes_instructions", False))
+
+    def count_tokens(self, text: str) -> int:
+        """As the language model counts; four characters are a token where it does not say, or the text is longer than any it reads."""
+        count = getattr(self.llm, "count_tokens", None)
+        try:
+            return int(count(text)) if count is not None else -(-len(text) // 4)
+        except BackendError:
+            return -(-len(text) // 4)
+
+    async def answer(
+        self, text: str, turns: tuple[tuple[str, str], ...], instructions: str = ""
+    ) -> AsyncGenerator[str, None]:
         """What the device would say to a question, clause by clause, checked against its facts. Raises BackendError.
 
-        Tools are not called: what a guest asks has no side effect.
+        Tools are not called: what a guest asks has no side effect. A model that follows no instructions gets none.
         """
         committed = asyncio.Event()
         committed.set()
         await self.courtesy.turn()
-        question = Question(text, turns, "guest", lambda _: now_ns() + _FIRST_NS, committed)
+        told = instructions if self.takes_instructions else ""
+        question = Question(text, turns, "guest", lambda _: now_ns() + _FIRST_NS, committed, instructions=told)
         async with aclosing(self.answering().answer(question)) as clauses:
             async for clause in clauses:
                 yield clause

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import struct
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final, Literal
@@ -21,15 +20,25 @@ from edgeapp.devices.resample import Resampler
 from edgeapp.voice.clauses import REPLY_CHARS_MAX, clauses_of
 from edgeapp.web.guests import RECORDING_MAX_S, Guests, Segment
 from edgeapp.web.openai_wire import Access, Body, OpenAiRoute, Refused, bounded, described, read, streamed
+from edgeapp.web.sound_file import MEDIA_TYPES, FileFormat, SoundFile
 
 RATE_HZ: Final = 24_000
 """Of the sound that clients get: OpenAI's `pcm` is mono, 16 bits, little endian, at this rate."""
 
 _FILE_BYTES_MAX: Final = 25_000_000  # as OpenAI's own bound
 _FIELDS_MAX: Final = 16
-_FIELDS: Final = {"file", "model", "language", "response_format", "temperature", "prompt"}
-_FORMATS: Final = ("json", "text", "verbose_json")
+_GRANULARITIES: Final = "timestamp_granularities[]"
+_FIELDS: Final = {
+    "file", "model", "language", "response_format", "temperature", "prompt", "stream", "chunking_strategy", _GRANULARITIES,
+}  # fmt: skip
+_FORMATS: Final = ("json", "text", "verbose_json", "srt", "vtt")
 _BLOCK: Final = 65_536  # frames decoded at once
+
+
+class VoiceId(Body, frozen=True):
+    """A voice by its id."""
+
+    id: str
 
 
 class SpeechRequest(Body, frozen=True):
@@ -39,10 +48,10 @@ class SpeechRequest(Body, frozen=True):
     model: str = ""
     """Ignored: the device has one voice."""
 
-    voice: str = ""
+    voice: str | VoiceId = ""
     """The same."""
 
-    response_format: Literal["wav", "pcm"] = "wav"
+    response_format: FileFormat = "mp3"
     stream_format: Literal["audio"] = "audio"
     speed: Literal[1] | None = None
 
@@ -59,6 +68,8 @@ def router(guests: Guests, access: Access) -> APIRouter:
             fields = await _form(request)
             form = _one_of(fields, "response_format", _FORMATS) or "json"
             _one_of(fields, "language", ("", guests.language))
+            _one_of(fields, "stream", ("false",))
+            _one_of(fields, "chunking_strategy", ("auto",))
             samples = await asyncio.to_thread(decode, fields["file"])
             segments = await guests.transcribe(samples)
         return _transcription(form, segments, len(samples) / SAMPLE_RATE_HZ, guests.language)
@@ -72,19 +83,26 @@ def router(guests: Guests, access: Access) -> APIRouter:
             raise Refused("input has nothing that can be spoken", param="input", code="invalid_value")
         if len(wanted.input) > REPLY_CHARS_MAX:
             raise Refused(f"input is longer than {REPLY_CHARS_MAX:,} characters", param="input", code="too_large")
-        kind = "audio/wav" if wanted.response_format == "wav" else "audio/pcm"
-        return await streamed(_sound(guests, wanted), kind)
+        return await streamed(_sound(guests, wanted), MEDIA_TYPES[wanted.response_format])
 
     return routes
 
 
 async def _sound(guests: Guests, wanted: SpeechRequest) -> AsyncGenerator[bytes, None]:
     with guests.courtesy.guest():
-        header = wav_header(RATE_HZ) if wanted.response_format == "wav" else b""
-        async with aclosing(at_rate(guests.speak(wanted.input), RATE_HZ)) as sound:
-            async for samples in sound:
-                yield header + samples.astype("<i2").tobytes()
-                header = b""
+        try:
+            file = await asyncio.to_thread(SoundFile, wanted.response_format, RATE_HZ)
+        except ValueError as error:
+            said = f"{error} on this device; ask for wav or pcm"
+            raise Refused(said, param="response_format", code="unsupported_parameter") from None
+        try:
+            async with aclosing(at_rate(guests.speak(wanted.input), RATE_HZ)) as sound:
+                async for samples in sound:
+                    if data := await asyncio.to_thread(file.feed, samples):
+                        yield data
+            yield await asyncio.to_thread(file.close)
+        finally:
+            file.close()
 
 
 async def at_rate(speech: AsyncGenerator[Speech, None], rate_hz: int) -> AsyncGenerator[NDArray[np.int16], None]:
@@ -99,13 +117,6 @@ async def at_rate(speech: AsyncGenerator[Speech, None], rate_hz: int) -> AsyncGe
     tail = resample(np.zeros(round(resample.delay_ns * from_hz / 1e9), np.int16))  # what it still holds back
     if len(tail):
         yield tail
-
-
-def wav_header(rate_hz: int) -> bytes:
-    """The header of a mono WAV of 16 bits whose length is not known yet: its sizes are the largest that there are."""
-    most = 0xFFFFFFFF
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", most, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
-    return head + struct.pack("<4sI", b"data", most - 36)
 
 
 def decode(data: bytes) -> NDArray[np.int16]:
@@ -155,6 +166,8 @@ async def _form(request: Request) -> dict[str, Any]:
         if unknown := sorted(set(form) - _FIELDS):
             name = unknown[0][:80]
             raise Refused(f"{name} is not supported here", param=name, code="unsupported_parameter")
+        if any(value != "segment" for value in form.getlist(_GRANULARITIES)):
+            raise Refused("times are told of segments, not of words", param=_GRANULARITIES, code="invalid_value")
         fields: dict[str, Any] = dict(form)
         if not isinstance(upload := fields.get("file"), UploadFile):
             raise Refused("there is no file", param="file", code="missing_file")
@@ -173,13 +186,30 @@ def _one_of(fields: dict[str, Any], name: str, known: tuple[str, ...]) -> str | 
 
 def _transcription(form: str, segments: list[Segment], duration_s: float, language: str) -> Response:
     text = " ".join(each.text for each in segments)
-    if form == "text":
-        return Response(text + "\n", media_type="text/plain; charset=utf-8")
-    words: dict[str, Any] = {"text": text}
+    if form in {"text", "srt", "vtt"}:
+        plain = text + "\n" if form == "text" else _subtitles(form, segments)
+        return Response(plain, media_type="text/plain; charset=utf-8")
+    words: dict[str, Any] = {"text": text, "usage": {"type": "duration", "seconds": round(duration_s, 3)}}
     if form == "verbose_json":
         words |= {"task": "transcribe", "language": language, "duration": round(duration_s, 3)}
         words["segments"] = [_verbose(number, each) for number, each in enumerate(segments)]
     return Response(msgspec.json.encode(words), media_type="application/json")
+
+
+def _subtitles(form: str, segments: list[Segment]) -> str:
+    """SubRip, or WebVTT (https://www.w3.org/TR/webvtt1/): they differ in the head, the numbers and a comma."""
+    point = "," if form == "srt" else "."
+    blocks = ["WEBVTT"] if form == "vtt" else []
+    for number, each in enumerate(segments, 1):
+        times = f"{_clock(each.start_s, point)} --> {_clock(each.end_s, point)}\n{each.text}"
+        blocks.append(f"{number}\n{times}" if form == "srt" else times)
+    return "".join(f"{block}\n\n" for block in blocks)
+
+
+def _clock(at_s: float, point: str) -> str:
+    seconds, thousandths = divmod(round(1000 * at_s), 1000)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{point}{thousandths:03}"
 
 
 def _verbose(number: int, segment: Segment) -> dict[str, Any]:
@@ -214,6 +244,9 @@ _UPLOAD: Final = {
                         "prompt": {"type": "string"},
                         "temperature": {"type": "number"},
                         "response_format": {"type": "string", "enum": list(_FORMATS)},
+                        "stream": {"type": "string", "enum": ["false"]},
+                        "chunking_strategy": {"type": "string", "enum": ["auto"]},
+                        _GRANULARITIES: {"type": "array", "items": {"type": "string", "enum": ["segment"]}},
                     },
                 }
             }

@@ -6,6 +6,7 @@ model behind it, as it is.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator
@@ -50,7 +51,8 @@ class Message(Body, frozen=True):
 class StreamOptions(Body, frozen=True):
     """What a stream brings besides."""
 
-    include_usage: Literal[False] = False
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
 
 
 class ChatRequest(Body, frozen=True):
@@ -81,8 +83,23 @@ class _Reply:
     id: str
     model: str
     most: int
+    asked_tokens: int = 0
+    """Of the messages."""
+
+    tell_usage: bool = False
+    """Does the stream end with what was used?"""
+
     tokens: int = 0
     finish: str = "stop"
+
+    def usage(self) -> dict[str, int]:
+        """What was read and written, in OpenAI's form."""
+        written = min(self.tokens, self.most)
+        return {
+            "prompt_tokens": self.asked_tokens,
+            "completion_tokens": written,
+            "total_tokens": self.asked_tokens + written,
+        }
 
 
 def router(guests: Guests, access: Access, model: str) -> APIRouter:
@@ -113,11 +130,14 @@ def router(guests: Guests, access: Access, model: str) -> APIRouter:
         if wanted.model not in {DEVICE, model}:
             raise _unknown_model()
         reply = _Reply(f"chatcmpl-{secrets.token_hex(12)}", wanted.model, _most(wanted))
-        words = _until(_counted(_written(guests, wanted, reply), reply), _stops(wanted))
+        words = [each.words for each in wanted.messages[:_MESSAGES_MAX]]
+        reply.asked_tokens = await asyncio.to_thread(lambda: sum(map(guests.count_tokens, words)))
+        reply.tell_usage = wanted.stream_options is not None and wanted.stream_options.include_usage
+        pieces = _until(_counted(_written(guests, wanted, reply), reply), _stops(wanted))
         if wanted.stream:
-            return await streamed(_events(guests, reply, words), "text/event-stream")
+            return await streamed(_events(guests, reply, pieces), "text/event-stream")
         with guests.courtesy.guest():
-            return _json(_whole(reply, "".join([piece async for piece in words])))
+            return _json(_whole(reply, "".join([piece async for piece in pieces])))
 
     return routes
 
@@ -150,7 +170,7 @@ async def _written(guests: Guests, wanted: ChatRequest, reply: _Reply) -> AsyncG
         return
     if prompt.said:
         raise Refused(f"{DEVICE} does not go on with a reply that was begun", param="messages", code="invalid_value")
-    async with aclosing(guests.answer(prompt.question, prompt.turns)) as clauses:
+    async with aclosing(guests.answer(prompt.question, prompt.turns, prompt.system)) as clauses:
         begun = False
         async for clause in clauses:
             yield f" {clause}" if begun else clause
@@ -201,6 +221,8 @@ async def _events(guests: Guests, reply: _Reply, words: AsyncGenerator[str, None
                 yield _event({"error": failed})
                 return
         yield _event(_chunk(reply, {}, finish=reply.finish))
+        if reply.tell_usage:
+            yield _event(_chunk(reply, None) | {"usage": reply.usage()})
         yield b"data: [DONE]\n\n"
 
 
@@ -226,17 +248,18 @@ def _model(name: str, created: int) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": created, "owned_by": "edgeapp"}
 
 
-def _chunk(reply: _Reply, delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+def _chunk(reply: _Reply, delta: dict[str, str] | None, finish: str | None = None) -> dict[str, Any]:
+    """One piece; without `delta` one that belongs to no choice."""
+    choices = [{"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}] if delta is not None else []
     head = {"id": reply.id, "object": "chat.completion.chunk", "created": int(time.time()), "model": reply.model}
-    return head | {"choices": [choice]}
+    return head | {"choices": choices}
 
 
 def _whole(reply: _Reply, text: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": reply.finish, "logprobs": None}
     head = {"id": reply.id, "object": "chat.completion", "created": int(time.time()), "model": reply.model}
-    return head | {"choices": [choice]}
+    return head | {"choices": [choice], "usage": reply.usage()}
 
 
 def _event(content: dict[str, Any]) -> bytes:

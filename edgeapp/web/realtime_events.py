@@ -207,6 +207,7 @@ AnyEvent: TypeAlias = (
     SessionUpdate | Append | Commit | Clear | ItemCreate | ItemRetrieve | ItemTruncate | ResponseCreate | ResponseCancel
 )
 
+
 class _Named(msgspec.Struct, frozen=True):
     event_id: str | None = None
 
