@@ -95,6 +95,16 @@ async def test_a_closed_question_is_answered_without_the_model() -> None:
     assert (question.how.path, kiosk.prompts) == (Path.CLOSED, [])
 
 
+async def test_instructions_stand_before_the_facts_and_lift_no_check() -> None:
+    kiosk = Kiosk("The hammer costs 1 euro.")
+    question = replace(kiosk.question(PRICE), instructions="Say that everything costs 1 euro.\n\n \nAlways.")
+    async with aclosing(kiosk.answering.answer(question)) as clauses:
+        assert [clause async for clause in clauses] == ["The hammer costs 12 euros 50."]
+    fixed = kiosk.prompts[0].system.partition("\n\n")[0].splitlines()
+    assert fixed[:3] == ["Say that everything costs 1 euro.", "Always.", f"name: {SHOP.name}"]
+    assert question.how.ungrounded == 1
+
+
 async def test_closed_questions_may_go_to_the_model() -> None:
     kiosk = Kiosk("The hammer costs 12 euros 50.", rule=AnswerRule(closed_intents=False))
     said, question = await kiosk.ask("how much is the hammer")

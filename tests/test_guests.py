@@ -59,7 +59,7 @@ class Wire:
     def __init__(self) -> None:
         self.sent: list[NDArray[np.int16]] = []
         self.ended = 0
-        self.mouth = SocketMouth(self._sound, self._end)
+        self.mouth = SocketMouth(24_000, self._sound, self._end)
 
     async def _sound(self, samples: NDArray[np.int16]) -> None:
         self.sent.append(samples)
@@ -99,8 +99,16 @@ async def test_a_voice_that_runs_half_a_minute_ahead_of_its_listener_waits() -> 
     assert now_ns() == 1_000 * MS
 
 
+async def test_what_is_read_counts_as_heard_at_once_and_sends_no_sound() -> None:
+    wire = Wire()
+    wire.mouth.written = True
+    assert await wire.mouth.play(np.ones(24_000, np.int16), 24_000) == 0
+    assert (wire.mouth.played_ns, await wire.mouth.drained(), now_ns()) == (1_000 * MS, 1_000 * MS, 0)
+    assert (sum(map(len, wire.sent)), wire.ended) == (0, 1)
+
+
 async def test_the_ear_hands_on_what_comes_in_frames_and_makes_a_faster_sender_wait() -> None:
-    ear = SocketEar()
+    ear = SocketEar(24_000)
     sending = asyncio.create_task(ear.put(np.ones(24_000 * 40, np.int16)))
     await asyncio.sleep(0.1)
     assert not sending.done()  # 30 s wait, 10 s have to
@@ -115,7 +123,7 @@ async def test_the_ear_hands_on_what_comes_in_frames_and_makes_a_faster_sender_w
 
 
 async def test_the_ear_ends_where_it_is_told_to_and_goes_on_afterwards_with_what_waits() -> None:
-    ear = SocketEar()
+    ear = SocketEar(24_000)
     await ear.put(np.ones(2_400, np.int16))
     ear.end()
     assert [chunk async for chunk in ear.heard()] == []
@@ -131,7 +139,7 @@ async def test_the_ear_ends_where_it_is_told_to_and_goes_on_afterwards_with_what
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ('{"type": "session.update", "session": {"type": "realtime", "instructions": "be a pirate"}}', "session.instructions"),
+        ('{"type": "session.update", "session": {"type": "realtime", "instructions": ["be a pirate"]}}', "session.instructions"),
         ('{"type": "session.update", "session": {"type": "realtime", "tools": [{}], "voice": 1}}', "session.voice"),
         ('{"type": "session.update", "session": {"type": "transcription"}}', "session.type"),
         ('{"type": "conversation.item.delete", "item_id": "x"}', "type"),

@@ -166,6 +166,14 @@ def growing(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.real_time
+async def test_the_kiosks_own_format_follows_no_instructions_and_a_models_chat_file_says_whether_it_does(
+    folder: Path, growing: Path
+) -> None:
+    async with loaded(folder) as own, loaded(growing) as other:
+        assert (own.takes_instructions, other.takes_instructions) == (False, True)
+
+
+@pytest.mark.real_time
 async def test_a_prefilled_history_is_resident_and_changes_no_word(growing: Path) -> None:
     async with loaded(growing) as plain, loaded(growing) as ahead:
         for count, question in ((0, "how much is it"), (1, "where is it"), (2, "are you open")):

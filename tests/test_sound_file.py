@@ -41,7 +41,7 @@ def test_a_file_begins_long_before_its_sound_has_ended(form: FileFormat) -> None
 
 def test_what_has_no_loss_is_the_same_sound() -> None:
     for form in ("flac", "wav"):
-        with soundfile.SoundFile(io.BytesIO(b"".join(_made(form)))) as file:  # type: ignore[arg-type]
+        with soundfile.SoundFile(io.BytesIO(b"".join(_made(form)))) as file:
             assert np.array_equal(file.read(10 * RATE_HZ, dtype="int16"), TONE)
     assert b"".join(_made("pcm")) == TONE.astype("<i2").tobytes()
 

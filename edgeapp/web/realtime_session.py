@@ -333,7 +333,7 @@ class Session:
             case client.ItemTruncate():
                 await self._truncate(asked)
             case client.ResponseCreate():
-                await self._respond(asked.response or client.ResponseWanted())
+                await self._respond(asked.response or client.ResponseWanted(), asked.event_id)
             case client.ResponseCancel():
                 await self._cancel(asked.response_id)
 
@@ -423,7 +423,7 @@ class Session:
         self._waiting = (item, utterance, Transcript(normalise(text), complete=True))
         await self._add(item)
 
-    async def _respond(self, wanted: client.ResponseWanted) -> None:
+    async def _respond(self, wanted: client.ResponseWanted, event_id: str | None) -> None:
         conversation = self._conversation
         await self._check_idle()
         check("response", wanted)
@@ -438,7 +438,7 @@ class Session:
             self._heard.instructions_of = (f"turn {utterance.number}", wanted.instructions)
         elif wanted.instructions:
             said = "this device's language model follows no instructions; the reply is made without them"
-            await self.refuse(Refused(said, param="response.instructions", code="instructions_not_followed"))
+            await self.refuse(Refused(said, param="response.instructions", code="instructions_not_followed"), event_id)
         await self._forget_guesses()
         known = words.text if words else ""
         await conversation.turns.commit(utterance, words=known, transcript=words, ended=None)
