@@ -225,6 +225,17 @@ async def test_one_reply_may_be_text_in_a_spoken_session_and_the_next_is_spoken_
     assert client.last("error")["error"]["message"] == "only a spoken reply can be truncated"
 
 
+async def test_an_update_beside_a_reply_in_text_leaves_the_rest_of_it_text() -> None:
+    dumb = fake.Options(kind="tts", fail_every=1)
+    async with _client(tts=dumb, llm=fake.Options(kind="llm", texts=(REPLY,), takes_ms=200)) as client:
+        asking = asyncio.create_task(client.ask("where is it", output_modalities=["text"]))
+        await asyncio.sleep(0.9)
+        assert "response.output_text.delta" in client.kinds()
+        await client.say("session.update", session={"type": "realtime", "audio": {"input": {"transcription": None}}})
+        said = await asking
+    assert (said["status"], said["output"][0]["content"][0]["text"]) == ("completed", REPLY)
+
+
 async def test_a_model_that_fails_is_admitted_in_writing() -> None:
     async with _client(llm=fake.Options(kind="llm", fail_every=1)) as client:
         said = await client.ask("where is it", output_modalities=["text"])

@@ -381,8 +381,9 @@ class Session:
             self._mouth.give(speaks.rate_hz)
         if wanted.instructions is not None and self._seat.takes_instructions:
             self._heard.instructions = wanted.instructions
-        self._written = written
-        self._switch_voice(written=written)
+        if written != self._written:
+            self._written = written
+            self._switch_voice(written=written)
         await self._forget_guesses()
         if rule != self._rule:
             self._rule = rule
