@@ -175,7 +175,7 @@ async def test_the_frame_of_a_trigger(name: str) -> None:
 async def test_a_frame_whose_time_is_not_believed_is_one_alarm_and_its_part_is_not_inspected(
     spoiled: tuple[float, float],
 ) -> None:
-    line = await _line([100, 200, 300, 400], [(110, 113), spoiled, (310, 313), spoiled[:1] + (413,)])
+    line = await _line([100, 200, 300, 400], [(110, 113), spoiled, (310, 313), (spoiled[0], 413)])
     assert line.told() == [(1, *PASSED), (2, *_not("no frame")), (3, *PASSED), (4, *_not("no frame"))]
     alarms = [each for each in line.records if isinstance(each, AlarmRecord)]
     assert [(each.where, each.part) for each in alarms] == [("vision.integrity", 2)]

@@ -21,6 +21,7 @@ from edgeapp.vision.measures import (
     Measures,
     Pixels,
     banding,
+    both_ways,
     found_at,
     measure,
     ratio,
