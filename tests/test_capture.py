@@ -27,7 +27,7 @@ from edgeapp.core.events import (
     Trigger,
     Verdict,
 )
-from edgeapp.core.record import AnyRecord
+from edgeapp.core.record import AlarmRecord, AnyRecord
 from edgeapp.vision.capture import Capture, Eye, Inspected, Window
 from edgeapp.vision.inspection import Inspection
 from edgeapp.vision.rules import InspectionRule
@@ -169,6 +169,17 @@ async def test_the_frame_of_a_trigger(name: str) -> None:
     line = await _line(triggers, frames, detector=Detector(seen))
     assert line.told() == [(n, *each) for n, each in enumerate(expected, 1)]
     assert all(each.verdict.decided_ns <= each.verdict.due_ns for each in line.given)
+
+
+@pytest.mark.parametrize("spoiled", [(110.0, 213.0), (60.0, 213.0), (5000.0, 213.0)], ids=["still", "back", "ahead"])
+async def test_a_frame_whose_time_is_not_believed_is_one_alarm_and_its_part_is_not_inspected(
+    spoiled: tuple[float, float],
+) -> None:
+    line = await _line([100, 200, 300, 400], [(110, 113), spoiled, (310, 313), (spoiled[0], 413)])
+    assert line.told() == [(1, *PASSED), (2, *_not("no frame")), (3, *PASSED), (4, *_not("no frame"))]
+    alarms = [each for each in line.records if isinstance(each, AlarmRecord)]
+    assert [(each.where, each.part) for each in alarms] == [("vision.integrity", 2)]
+    assert alarms[0].what.startswith("belt: timestamp: the camera's timestamp ")
 
 
 async def test_the_clock_starts_at_the_frames_time_and_without_a_frame_at_the_trigger() -> None:

@@ -95,6 +95,26 @@ async def test_dirt_on_the_lens_is_found_once_parts_have_passed_it(strong: bool)
     assert first == 31  # the first look with enough frames to tell
 
 
+def test_without_marks_a_blur_is_found_by_the_fourth_picture_and_good_pictures_are_left_alone() -> None:
+    (blur,) = [each for each in FAULTS if each.name == "out of focus"]
+    rng, reference = np.random.default_rng(5), learn(_drawn()[:LEARNED])
+
+    def found(strong: bool) -> list[bool]:
+        checks = Integrity(reference)
+        spoiled = [blur.spoil(rng, frame, frame, strong) for frame in _shown()[20:24]]
+        complaints = [checks.check(frame) for frame in (*_shown()[:20], *spoiled)]
+        return [any(each.cause == "out of focus" for each in one) for one in complaints]
+
+    assert found(strong=False) == [False] * 23 + [True]
+    assert found(strong=True) == [False] * 22 + [True] * 2
+
+
+def test_sharpness_is_that_of_the_lines_and_not_of_every_eighth_pixel_of_them() -> None:
+    line = 100 + 80 * np.sin(np.arange(320) / 10)  # rises by 8 levels a pixel at most, by 61 in 8
+    pixels = np.repeat(np.tile(line.astype(np.uint8), (320, 1))[:, :, None], 3, axis=2)
+    assert sharpness(whole_picture(pixels)) == sharpness(whole_picture(pixels.swapaxes(0, 1))) < 0.15
+
+
 def test_empty_pictures_of_an_even_belt_are_called_frozen_when_three_in_a_row_are_like_the_last() -> None:
     rng, checks = np.random.default_rng(6), Integrity(_reference())
     plain = [np.clip(rng.normal(120, 1, (320, 320, 3)), 0, 255).astype(np.uint8) for _ in range(5)]

@@ -91,6 +91,7 @@ class _Frames:
         self._claims: list[_Claim] = []  # at most _OPEN_MAX
         self._gone_ns: int | None = None  # the time of the newest frame that is no longer in `_recent`
         self._last_ns: int | None = None
+        self._newest_part = 0
         self.trouble = ""
         """Why there are no frames now, if that is known."""
 
@@ -98,6 +99,7 @@ class _Frames:
 
     def claim(self, trigger: Trigger) -> _Claim:
         """Ask for the trigger's frame, whether it was taken already or not."""
+        self._newest_part = trigger.number
         start_ns = trigger.at_ns + self.eye.window.offset_ns
         claim = _Claim(start_ns, start_ns + self.eye.window.window_ns, asyncio.get_running_loop().create_future())
         if self._gone_ns is not None and self._gone_ns >= start_ns:
@@ -118,14 +120,18 @@ class _Frames:
             self._claims.remove(claim)
 
     def came(self, frame: CameraFrame) -> None:
-        """One more frame. One whose time cannot be believed is nobody's."""
+        """One more frame. One whose time cannot be believed is nobody's, and an alarm with the newest part's number."""
         ahead_ns = frame.at_ns - now_ns()
         if ahead_ns > AHEAD_NS:
             self.trouble = f"the camera's timestamp is {ahead_ns / MS:.0f} ms ahead of the clock"
-            return
-        if self._last_ns is not None and frame.at_ns <= self._last_ns:
+        elif self._last_ns is not None and frame.at_ns <= self._last_ns:
             self.trouble = "the camera's timestamp did not advance"
+        else:
+            self._believed(frame)
             return
+        self.eye.inspection.disbelieve(replace(frame, number=self._newest_part, source=self.eye.name), self.trouble)
+
+    def _believed(self, frame: CameraFrame) -> None:
         self._last_ns, self.trouble = frame.at_ns, ""
         if len(self._recent) == _RECENT_FRAMES:
             self._gone_ns = self._recent.popleft().at_ns

@@ -199,6 +199,10 @@ class Inspection:
             looks.append(self._counted(mirrored_back(seen, frame, *sides), frame))
         return looks
 
+    def disbelieve(self, frame: CameraFrame, why: str) -> None:
+        """The time of a frame that is nobody's cannot be believed: the part it was of gets none, and this is the alarm."""
+        self._complain(frame, (Complaint("timestamp", why),))
+
     def _complain(self, frame: CameraFrame, complaints: Sequence[Complaint]) -> Judged:
         """The picture cannot be trusted. Each cause is an alarm when it begins."""
         for each in complaints:

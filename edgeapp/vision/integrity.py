@@ -45,6 +45,7 @@ LIGHT_SIGMA_MAX: Final = 0.05  # a lamp that flickered at set-up must not hide a
 LIGHT_MARGIN: Final = log(1.22)
 COLOUR_MARGIN: Final = 0.09
 SHARP_SHARE: Final = 0.72  # of the middle at set-up
+SHARP_PICTURES: Final = 5  # without marks: a part's edges differ from the next one's, the middle of so many hardly does
 NOISE_FACTOR: Final = 1.5
 NOISE_MARGIN: Final = 1.5
 BANDING_SIGMAS: Final = 5.0
@@ -78,6 +79,7 @@ class Integrity:
         self._last: Pixels | None = None
         self._blocks: deque[Float] = deque(maxlen=_REMEMBERED)
         self._plain_and_still = 0  # pictures in a row
+        self._sharpness: deque[float] = deque(maxlen=SHARP_PICTURES)  # of pictures with edges, where there are no marks
         self._dirt = Persistence(reference)
 
     def check(self, frame: CameraFrame) -> tuple[Complaint, ...]:
@@ -178,12 +180,24 @@ class Integrity:
             found.append(
                 Complaint("noise", f"noise of {beside['noise']:.1f} grey levels, at most {limit:.1f} is usual")
             )
+        return found + self._focus(beside["sharpness"])
+
+    def _focus(self, sharp: float) -> list[Complaint]:
         middle, _ = self._limit("sharpness")
-        sharp, least = beside["sharpness"], SHARP_SHARE * middle
-        if not isnan(middle) and not sharp >= least:  # no edge at all is not sharp, either
-            told = "no edge is left" if isnan(sharp) else f"edges rise by {sharp:.2f} of their height in one pixel"
-            found.append(Complaint("out of focus", f"{told}, {least:.2f} or more is usual"))
-        return found
+        if isnan(middle):
+            return []
+        least = SHARP_SHARE * middle
+        if not self._reference.marks:  # a picture without edges says nothing then: the belt may be empty
+            if isnan(sharp):
+                return []
+            self._sharpness.append(sharp)
+            if len(self._sharpness) < SHARP_PICTURES:
+                return []
+            sharp = sorted(self._sharpness)[SHARP_PICTURES // 2]
+        if sharp >= least:
+            return []
+        told = "no edge is left" if isnan(sharp) else f"edges rise by {sharp:.2f} of their height in one pixel"
+        return [Complaint("out of focus", f"{told}, {least:.2f} or more is usual")]
 
     def _marks(self, beside: dict[str, float]) -> list[Complaint]:
         for number in range(len(self._reference.marks)):

@@ -91,20 +91,26 @@ def _noise(green: Pixels, step: int) -> float:
     return float(np.partition(strips, middle, axis=1)[:, middle].max()) / (6 * 0.6745)
 
 
-def sharpness(patches: Sequence[Pixels]) -> float:
-    """The steepest pixel of an edge over its whole step, median of the strongest edges of the patches (green, (..., H, W)).
+def sharpness(ways: tuple[Sequence[Pixels], Sequence[Pixels]]) -> float:
+    """The steepest pixel of an edge over its whole step, median of the strongest edges of the lines (green, (..., length)).
+
+    `ways` are the rows and the columns of the picture, each along the last axis with every pixel of it.
 
     Motion along the belt smears one direction only, so the better of both counts. NaN if there are no edges. After
     P. Marziliano et al., "A no-reference perceptual blur metric" (2002), which measures the width of edges.
     """
-    found = [_edges([patch if along else patch.swapaxes(-1, -2) for patch in patches]) for along in (True, False)]
-    return max(found, key=lambda each: -1.0 if np.isnan(each) else each)
+    return max(map(_edges, ways), key=lambda each: -1.0 if np.isnan(each) else each)
 
 
-def whole_picture(pixels: Pixels) -> list[Pixels]:
-    """Every eighth row and column of the green, as patches for `sharpness`: fewer of a large picture."""
+def both_ways(patches: Sequence[Pixels]) -> tuple[Sequence[Pixels], Sequence[Pixels]]:
+    """All rows and columns of patches of the green, (..., H, W), for `sharpness`."""
+    return patches, [patch.swapaxes(-1, -2) for patch in patches]
+
+
+def whole_picture(pixels: Pixels) -> tuple[Sequence[Pixels], Sequence[Pixels]]:
+    """Every eighth row and column of the green, for `sharpness`: fewer of a large picture."""
     step = 8 * _step(pixels)
-    return [pixels[::step, :, 1], np.ascontiguousarray(pixels[:, ::step, 1])]
+    return [pixels[::step, :, 1]], [np.ascontiguousarray(pixels[:, ::step, 1].T)]
 
 
 def _edges(patches: Sequence[Pixels]) -> float:

@@ -21,6 +21,7 @@ from edgeapp.vision.measures import (
     Measures,
     Pixels,
     banding,
+    both_ways,
     found_at,
     measure,
     ratio,
@@ -153,7 +154,7 @@ def relative(seen: Measures, pixels: Pixels, reference: Reference) -> dict[str, 
     light = float(np.median(green[steady]))
     away = np.abs(seen.blocks[..., 1] - reference.blocks[..., 1] * np.float32(np.exp(light)))
     groups = _regions(pixels, reference.marks)
-    patches = [regions for regions, _ in groups] or whole_picture(pixels)
+    lines = both_ways([regions for regions, _ in groups]) if groups else whole_picture(pixels)
     found = {
         "light": light,
         "blue": float(np.median((logs[..., 0] - green)[steady])),
@@ -161,7 +162,7 @@ def relative(seen: Measures, pixels: Pixels, reference: Reference) -> dict[str, 
         "strange": float((away > 6 * reference.sigma + 10)[steady].mean()),
         "banding": banding(green),
         "noise": seen.noise,
-        "sharpness": sharpness(patches),
+        "sharpness": sharpness(lines),
         "empty_rows": seen.empty_rows,
         "blue_is_green": seen.same_colours[0],
         "green_is_red": seen.same_colours[1],
