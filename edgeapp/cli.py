@@ -399,6 +399,24 @@ def ledger_export(folder: Path, file: Path, start: str, end: str, hours: float |
     sys.exit(report_export(folder, file, parse_window(start, end, hours)))
 
 
+@ledger.command("judge")
+@_FOLDER
+@click.argument("row", type=click.IntRange(1))
+@click.argument("outcome", type=click.Choice(["PASS", "FAIL"]))
+@click.option("--by", required=True, help="Who looked at the part.")
+@click.option("--cause", "causes", multiple=True, help="A defect that was found; repeatable.")
+@click.option("--sampled", is_flag=True, help="The part was drawn at random: only such ones estimate a rate.")
+@click.option("--key", type=click.Path(path_type=Path, dir_okay=False), help="The file with the key of the anchor.")
+def ledger_judge(
+    folder: Path, row: int, outcome: str, by: str, causes: tuple[str, ...], key: Path | None, *, sampled: bool
+) -> None:
+    """Record what a person found in the part of ROW. While the station runs it is done on its pages."""
+    from edgeapp.apps.judge import judge
+    from edgeapp.core.events import Outcome
+
+    print(_until_stopped(judge(folder, row, Outcome(outcome), by, causes, key, sampled=sampled)))
+
+
 @ledger.command("relabel")
 @_FOLDER
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))

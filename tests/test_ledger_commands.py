@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 from ledger_world import evidence
 from pyarrow import parquet
 
+from edgeapp.apps.judge import judge
 from edgeapp.cli import cli
 from edgeapp.core.events import ConfigError, Outcome
 from edgeapp.observe.parquet import write_parquet
@@ -153,3 +154,26 @@ def test_what_is_wrong_is_one_sentence(ledger: Path, tmp_path: Path) -> None:
         "relabel", ledger, tmp_path / "out", "--training", 99, "--calibration", 1
     )
     assert "is no picture" in refused("relabel", ledger, tmp_path / "out", "--training", 1, "--calibration", 1)
+
+
+def test_a_part_is_judged_again_without_pages_and_the_ledger_still_verifies(tmp_path: Path) -> None:
+    async def one_reject() -> int:
+        async with open_ledger(tmp_path) as ledger:
+            return (await ledger.record(evidence(1, Outcome.FAIL, ("dent",)))).seq
+
+    row = asyncio.run(one_reject())
+    said = told("judge", tmp_path, row, "PASS", "--by", "ann", "--sampled").stdout
+    assert said.endswith(f"ann found PASS where row {row} says FAIL\n")
+    assert told("verify", tmp_path).exit_code == 0
+    assert "of rejects drawn and seen again, good: 100.00 %" in told("stats", tmp_path).stdout
+    assert "is no verdict" in refused("judge", tmp_path, row + 1, "PASS", "--by", "ann")
+    assert "has no defects" in refused("judge", tmp_path, row, "PASS", "--by", "ann", "--cause", "dent")
+    assert "--by" in refused("judge", tmp_path, row, "PASS", "--by", " ")
+
+
+@pytest.mark.real_time
+async def test_a_part_is_not_judged_beside_the_station_that_writes(tmp_path: Path) -> None:
+    async with open_ledger(tmp_path) as ledger:
+        row = (await ledger.record(evidence(1, Outcome.FAIL, ("dent",)))).seq
+        with pytest.raises(ConfigError, match="another process writes the ledger"):
+            await judge(tmp_path, row, Outcome.PASS, "ann", (), None, sampled=False)
