@@ -64,6 +64,7 @@ DIRT_MEMORIES: Final = ((12, 1.4), (20, 0.65), (48, 0.6))  # frames, and times t
 DIRT_SIGMAS: Final = 8.0
 DIRT_SIGMA_MIN: Final = 0.08
 DIRT_LEAST: Final = 0.2
+DIRT_LEAST_BRIGHT: Final = 0.4  # dirt takes light: what is brighter has to be much so
 DIRT_AGREES: Final = 0.1  # by how much a frame must say so by itself to be counted
 DIRT_FIRST: Final = 32  # frames before anything is said
 
@@ -242,7 +243,8 @@ class Persistence:
             # An exponential mean of weight 1/n varies as a plain one of 2n - 1 frames; the reference's own doubt is added.
             doubt = (1 / min(self._frames, 2 * frames - 1) + 1 / self._reference.frames) ** 0.5
             out = sums[0] / sums[1] - self._reference.spot
-            limit = np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, np.float32(DIRT_LEAST))
+            least = np.where(out > 0, np.float32(DIRT_LEAST_BRIGHT), np.float32(DIRT_LEAST))
+            limit = np.maximum(np.float32(DIRT_SIGMAS * doubt) * self._sigma, least)
             agreed = np.where(out > 0, sums[2], sums[3]) / sums[1]
             stuck = np.abs(out) * agreed > np.float32(times) * limit
             four = stuck[:-1, :-1] & stuck[1:, :-1] & stuck[:-1, 1:] & stuck[1:, 1:]
