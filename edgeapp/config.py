@@ -404,7 +404,12 @@ class FurtherCamera(Section, frozen=True):
     """One more camera that sees the same parts, on the same accelerator; its verdict is part of the part's one."""
 
     name: str
+    """What it is called in verdicts, alarms and its calibration."""
+
     camera: Camera = Camera()
+    calibration: str = ""
+    """Its own file of `edgeapp rules calibrate --camera NAME`; without one this camera proves no size and tolerates nothing in mm."""
+
     offset_ms: float = 0.0
     window_ms: float = 50.0
     integrity: Integrity = Integrity()
@@ -438,11 +443,15 @@ class Vision(Section, frozen=True):
     rule_book: str = ""
     """The folder of signed rules (station/rule_book.py): the one in use there decides, in place of `rule`."""
 
+    rule_key_file: str = ""
+    """The key that seals the book (`edgeapp rules sign --key`): without it who can write the folder can write another book."""
+
     unsigned_rule: bool = False
     """Take a `rule` that is written here, which nobody signed. For tests; the bundled one needs no signature."""
 
     calibration: str = ""
-    """The file that `edgeapp rules calibrate` wrote for this camera; without one nothing is measured in mm."""
+    """The file that `edgeapp rules calibrate` wrote for this camera; without one nothing is measured in mm. Each of
+    `further_cameras` has its own."""
 
     golden: Golden = Golden()
     barcode: Barcode = Barcode()
@@ -852,6 +861,9 @@ def _captures(vision: Vision) -> dict[str, bool]:
         and longest_ms + 2 >= vision.budget_ms,
         "vision.further_cameras need a vision.trigger.source other than 'camera'": bool(names) and not triggered,
         "vision.further_cameras have the same name twice": len(set(names)) < len(names),
+        "vision.further_cameras has a 'camera' or 'belt', which is the first one's name; give it another": bool(
+            {"camera", "belt"} & set(names)
+        ),
     }
 
 
