@@ -146,6 +146,30 @@ async def test_a_flicker_is_no_part_and_is_counted() -> None:
     assert (run.told(), run.flickers) == ([], 1)
 
 
+NUMBERED: list[tuple[str, Callable[[float], list[Box | None]], list[int]]] = [
+    ("seen twice", lambda at: [_part(0, at)], [80]),
+    ("with a defect", lambda at: [_part(0, at), _scratch(_part(0, at))], [40]),
+    ("beyond the line", lambda at: [_part(0, at) if at >= 680 else None], [680]),
+    ("a flicker", lambda at: [_part(0, at) if at == 200 else None], []),
+]
+
+
+@pytest.mark.parametrize(("what", "seen", "came_ms"), NUMBERED, ids=[row[0] for row in NUMBERED])
+async def test_a_part_has_its_number_as_soon_as_it_is_sure_to_be_one(
+    what: str, seen: Callable[[float], list[Box | None]], came_ms: list[int]
+) -> None:
+    """Its verdict comes when it passes the line, or is lost."""
+    run = await _follow(seen)
+    assert run.came_ms == came_ms, what
+    assert len(run.given) == len(came_ms)
+
+
+async def test_what_was_taken_for_a_flicker_and_is_seen_again_is_a_part() -> None:
+    """One part went before, so it is expected further along, and found there."""
+    run = await _follow(lambda at: [_part(0, at), None if 1000 <= at <= 1200 else _part(930, at)], 80)
+    assert (run.told(), run.flickers) == ([(1, "PASS", ()), (2, "PASS", ())], 0)
+
+
 async def test_a_flicker_with_a_defect_is_a_fail() -> None:
     run = await _follow(lambda at: [_part(0, at), _scratch(_part(0, at))] if at == 200 else [])
     assert run.told() == [(1, "FAIL", ("scratch",))]
