@@ -59,7 +59,7 @@ async def _detect(frame: CameraFrame, /, *, due_ns: int, of: str) -> Detections:
     return Detections(frame.number, tuple(boxes), "0123456789ab")
 
 
-async def live(folder: Path, say: Callable[[str], object]) -> None:
+async def live(folder: Path, say: Callable[[str], None]) -> None:
     """One life, from the empty belt on."""
     config = settings.Config(
         app="qc",
@@ -84,7 +84,11 @@ def one_life(folder: Path, words: int | None) -> list[str]:
     if not (child := os.fork()):
         os.close(reader)
         try:
-            asyncio.run(live(folder, lambda text: os.write(writer, text.encode())))
+
+            def say(text: str) -> None:
+                os.write(writer, text.encode())
+
+            asyncio.run(live(folder, say))
             os._exit(0)
         except BaseException as error:  # noqa: BLE001 - a fork must not go on as its parent
             traceback.print_exception(error)

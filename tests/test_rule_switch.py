@@ -254,7 +254,8 @@ async def test_a_part_that_came_before_the_switch_is_judged_by_the_old_rule_in_e
     sight, times = _sight(STRICT), [100, 200, 300]
     async with AsyncExitStack() as stack:
         parts = Parts(stack, lambda _: None)
-        sections = [settings.Vision(), settings.FurtherCamera(name="side")][:cameras]
+        both: list[settings.Vision | settings.FurtherCamera] = [settings.Vision(), settings.FurtherCamera(name="side")]
+        sections = both[:cameras]
         eyes = [
             Eye(
                 name,

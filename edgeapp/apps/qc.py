@@ -174,6 +174,7 @@ async def open_line(config: settings.Config, parts: Parts, placements: Placement
     vision, folder, camera = config.vision, config.station.folder, camera_name(config.vision.camera)
     past, rule_before = (past_runs(Path(folder)), last_rule(Path(folder))) if folder else ([], None)
     booth = await open_station(config, parts, placements, camera)
+    booth.judges_by(sight.opened.rule)
     if booth.ledger:
         rule_before = await note_rule(booth.ledger, sight.opened, rule_before)
     golden = open_golden(
@@ -204,6 +205,7 @@ def _follow_book(
 
     def switch(opened: OpenedRule) -> None:
         sight.switch(opened)
+        booth.judges_by(opened.rule)
         if golden:
             golden.switch(opened.at(camera), identity_of(golden.golden.set, opened, sight.model, camera))
         _write(f"the rule {opened.rule.id} decides about every part from here on")

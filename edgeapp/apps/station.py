@@ -28,6 +28,7 @@ from edgeapp.station.part_numbers import PartNumbers
 from edgeapp.station.queries import verdicts
 from edgeapp.station.run_rules import RunRules
 from edgeapp.station.store import open_reading
+from edgeapp.vision.rules import InspectionRule
 
 _NEWEST: Final = 1_000  # rows in which the highest number is looked for: parts end out of order, but not by so many
 _AT_ONCE: Final = 512  # rows that are recovered in one commit
@@ -109,6 +110,10 @@ class QcStation:
         """A part that nothing triggered is there. Returns its number, the next one."""
         self.came(Trigger(self.number + 1, at_ns, self._source))
         return self.number
+
+    def judges_by(self, rule: InspectionRule) -> None:
+        """Which rule decides from here on: its labels are what machines and rows are told by."""
+        self._labels, self.outputs.labels = rule.parts, rule.defects
 
     def stop(self, why: str) -> None:
         """Let nothing pass until somebody acknowledges."""
