@@ -61,11 +61,11 @@ async def judged(scales: dict[str, Scale], side: tuple[Box, ...] = (PART,)) -> t
     sight = Sight(detect, OpenedRule(RULE, scales=scales), camera="belt", model="m", probe=lambda: None)
     async with AsyncExitStack() as stack:
         parts = Parts(stack, records.append)
-        sections: tuple[settings.Vision | settings.FurtherCamera, ...]
-        sections = (settings.Vision(), settings.FurtherCamera(name="side"))
+        sections: dict[str, settings.Vision | settings.FurtherCamera]
+        sections = {"belt": settings.Vision(), "side": settings.FurtherCamera(name="side")}
         eyes = [
             Eye(name, frames(level), sight.inspection(section, parts, within_ns=200 * MS, sink=records.append))
-            for level, (name, section) in enumerate(zip(("belt", "side"), sections, strict=True))
+            for level, (name, section) in enumerate(sections.items())
         ]
         await Capture(
             eyes,

@@ -194,6 +194,7 @@ def rule_of(rule: settings.Rule, *, sha256: str = "") -> InspectionRule:
         part_types=parts,
         zones={name: Zone(each.polygon, each.of == "part") for name, each in rule.zones.items()},
         edge_px=rule.edge_px,
+        edges_px=rule.edges_px,
         part_edge_px=rule.part_edge_px,
         sha256=sha256 or hashlib.sha256(msgspec.json.encode(rule, order="deterministic")).hexdigest(),
     )
