@@ -51,7 +51,7 @@ CONFIDENCE = 0.95
 PX_MM = by_scale(1.0, camera="", width=SIZE_PX, height=SIZE_PX, utc_ns=1, error_mm=0.0)
 """One millimetre a pixel, and no error of its own: what is told is the boxes'."""
 
-EDGES_PX = {"scratch": 16.0, "dent": 1.5, "stain": 4.0, "missing_hole": 6.0, "burr": 5.0, "crack": 9.0}
+EDGES_PX = {"scratch": 16.0, "dent": 2.5, "stain": 5.0, "missing_hole": 6.5, "burr": 6.5, "crack": 9.0}
 """What is recommended for the bundled detector (docs/rules.md), by label."""
 
 BEYOND_PX = (0.25, 1, 2, 4, 6, 8, 12, 20)
