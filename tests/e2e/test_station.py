@@ -148,7 +148,7 @@ def _bundled_rule(version: str, part_score: float) -> str:
 
 async def _line_with(stream: asyncio.StreamReader, text: str) -> None:
     """Read until a line has the text."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while text not in (line := (await stream.readline()).decode()):
             assert line, "the station has ended"
 
@@ -186,6 +186,7 @@ async def test_a_rule_that_is_signed_while_the_station_runs_decides_after_the_go
         f"""
         app = "qc"
         [vision]
+        budget_ms = 3000
         rule_book = "{book}"
         calibration = "{tmp_path}/belt.json"
         camera.source = "simulated"
