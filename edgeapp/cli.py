@@ -516,7 +516,7 @@ def rules_sign(file: Path, by: str, why: str, book: Path, key: Path | None, conf
 @_BOOK
 @_BOOK_KEY
 def rules_use(version: str, by: str, why: str, book: Path, key: Path | None) -> None:
-    """Let the signed rule VERSION decide, from the station's next start."""
+    """Let the signed rule VERSION decide; a running station takes it within seconds, between two parts."""
     from edgeapp.apps.rules_report import report_use
 
     sys.exit(report_use(book, version, by, why, key))
@@ -527,7 +527,10 @@ def rules_use(version: str, by: str, why: str, book: Path, key: Path | None) -> 
 @click.argument("ledger", type=click.Path(path_type=Path, file_okay=False))
 @_BOOK
 @_BOOK_KEY
-@click.option("--calibration", type=click.Path(path_type=Path, dir_okay=False), help="Of the camera, for limits in mm.")
+@click.option(
+    "--calibration", "calibrations", multiple=True, type=click.Path(path_type=Path, dir_okay=False),
+    help="Of a camera, for limits in mm; one for each camera.",
+)  # fmt: skip
 @click.option(
     "--stored-from-score", default=0.03, show_default=True, type=click.FloatRange(0, 1),
     help="The detector's confidence: what scored less is not in the rows.",
@@ -538,8 +541,8 @@ def rules_use(version: str, by: str, why: str, book: Path, key: Path | None) -> 
 @click.option("--list", "shown", default=20, show_default=True, type=click.IntRange(0, 1_000), help="Parts to name.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON.")
 def rules_dry_run(
-    file: Path, ledger: Path, book: Path, key: Path | None, calibration: Path | None, stored_from_score: float, start: str,
-    end: str, hours: float | None, shown: int, *, as_json: bool,
+    file: Path, ledger: Path, book: Path, key: Path | None, calibrations: tuple[Path, ...], stored_from_score: float,
+    start: str, end: str, hours: float | None, shown: int, *, as_json: bool,
 ) -> None:  # fmt: skip
     """Which verdicts of the LEDGER would have been others under the rule FILE, and where that cannot be told."""
     from edgeapp.apps.ledger_report import parse_window
@@ -547,7 +550,7 @@ def rules_dry_run(
 
     sys.exit(
         report_dry_run(
-            file, ledger, book=book, key=key, calibration=calibration, window=parse_window(start, end, hours),
+            file, ledger, book=book, key=key, calibrations=calibrations, window=parse_window(start, end, hours),
             stored_from_score=stored_from_score, shown=shown, as_json=as_json,
         )
     )  # fmt: skip

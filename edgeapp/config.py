@@ -261,11 +261,14 @@ class Rule(Section, frozen=True):
     """By the part's label."""
 
     zones: dict[str, Zone] = {}
-    edge_px: float = 3.5
-    """How far inside of a defect's edge its box's may lie, in pixels of the picture; counts against the part. Of the bundled
-    detector on the belt it was drawn for, 95 of 100 edges are nearer (docs/rules.md)."""
+    edge_px: float = 16.0
+    """How far inside of a defect's edge its box's may lie, in pixels of the picture; counts against the part. That of the bundled
+    detector's worst class, on pictures of 320 px (docs/rules.md)."""
 
-    part_edge_px: float = 1.5
+    edges_px: dict[str, float] = {}
+    """A defect's own, by its label, instead of `edge_px`."""
+
+    part_edge_px: float = 2.5
     """The same for a part's edge, on either side."""
 
     version: str = "1"
@@ -404,7 +407,12 @@ class FurtherCamera(Section, frozen=True):
     """One more camera that sees the same parts, on the same accelerator; its verdict is part of the part's one."""
 
     name: str
+    """What it is called in verdicts, alarms and its calibration."""
+
     camera: Camera = Camera()
+    calibration: str = ""
+    """Its own file of `edgeapp rules calibrate --camera NAME`; without one this camera proves no size and tolerates nothing in mm."""
+
     offset_ms: float = 0.0
     window_ms: float = 50.0
     integrity: Integrity = Integrity()
@@ -438,11 +446,15 @@ class Vision(Section, frozen=True):
     rule_book: str = ""
     """The folder of signed rules (station/rule_book.py): the one in use there decides, in place of `rule`."""
 
+    rule_key_file: str = ""
+    """The key that seals the book (`edgeapp rules sign --key`): without it who can write the folder can write another book."""
+
     unsigned_rule: bool = False
     """Take a `rule` that is written here, which nobody signed. For tests; the bundled one needs no signature."""
 
     calibration: str = ""
-    """The file that `edgeapp rules calibrate` wrote for this camera; without one nothing is measured in mm."""
+    """The file that `edgeapp rules calibrate` wrote for this camera; without one nothing is measured in mm. Each of
+    `further_cameras` has its own."""
 
     golden: Golden = Golden()
     barcode: Barcode = Barcode()
@@ -852,6 +864,9 @@ def _captures(vision: Vision) -> dict[str, bool]:
         and longest_ms + 2 >= vision.budget_ms,
         "vision.further_cameras need a vision.trigger.source other than 'camera'": bool(names) and not triggered,
         "vision.further_cameras have the same name twice": len(set(names)) < len(names),
+        "vision.further_cameras has a 'camera' or 'belt', which is the first one's name; give it another": bool(
+            {"camera", "belt"} & set(names)
+        ),
     }
 
 
@@ -865,10 +880,12 @@ def _rule_does_not_add_up(rule: Rule, where: str) -> str:
         for key in ("part_score", "defect_score", "doubt_from_score", "doubt_below_score")
     }
     named = {f"{where}defect_scores": rule.defect_scores}
+    unknown = sorted({*rule.edges_px} - {*rule.defects})
     checks = {f"{where}version is empty; give it a name": not rule.version.strip()}
-    for key in ("edge_px", "part_edge_px"):
-        edge_px = getattr(rule, key)
+    edges = {key: getattr(rule, key) for key in ("edge_px", "part_edge_px")}
+    for key, edge_px in (edges | {f"edges_px.{label}": each for label, each in rule.edges_px.items()}).items():
         checks[f"{where}{key} is {edge_px:g}; give a number from 0 to 100"] = not 0 <= edge_px <= 100
+    checks[f"{where}edges_px names {''.join(unknown[:1])!r}, which is not among {where}defects"] = bool(unknown)
     both = sorted({*rule.parts} & {*rule.defects})
     checks[f"{where}parts and {where}defects both name {''.join(both[:1])!r}"] = bool(both)
     for name, zone in rule.zones.items():

@@ -146,7 +146,7 @@ async def live(folder: Path, parts: int, seed: int, life: int, say: Any) -> None
         line.on_told.append(lambda verdict: say(f"V {verdict.frame_number} {verdict.outcome}\n"))
         _say_acknowledgements(line, say)
         rule = OpenedRule(rule_of(settings.Rule()))
-        sight = Sight(world.detect, world.detect, rule, "0123456789ab", lambda: None)
+        sight = Sight(world.detect, rule, camera=SOURCE, model="0123456789ab", probe=lambda: None)
         tasks = [asyncio.create_task(each) for each in (world.disk(), world.stalls())]
         if port:
             tasks.append(asyncio.create_task(world.network(port)))

@@ -13,6 +13,7 @@ from edgeapp import config as settings
 from edgeapp.apps.desk import RuleDesk
 from edgeapp.core.events import ConfigError, Outcome
 from edgeapp.station.ledger import open_ledger
+from edgeapp.station.rule_book import read_book
 
 pytestmark = pytest.mark.real_time
 
@@ -24,7 +25,8 @@ async def test_a_rule_is_asked_about_the_rows_of_the_last_hours(tmp_path: Path) 
             one = evidence(n, Outcome.FAIL, ("scratch",), rule="not in the book")
             looked_once = replace(one.verdict, looks=n % 2)  # of every second row it is not known how often
             await ledger.record(replace(one, verdict=looked_once))
-    desk = RuleDesk(settings.Vision(rule_book=str(book)), tmp_path / "ledger")
+    running = read_book(book).find("2").id
+    desk = RuleDesk(settings.Vision(rule_book=str(book)), tmp_path / "ledger", lambda: running)
     assert [(each.version, each.by, each.in_use) for each in desk.lines()] == [("2", "bob", True), ("1", "ann", False)]
     assert desk.text() == TWO.decode()
     same = desk.dry_run(ONE.decode(), 1.0)

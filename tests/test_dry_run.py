@@ -98,7 +98,7 @@ def test_without_the_old_rule_a_part_not_inspected_cannot_be_told() -> None:
     assert again == "the rule that was asked then is not in the book"
 
 
-MM = replace(NEW, part_types={"washer": PartRule(tolerate=(Tolerance(("scratch",), length_mm=4.0),))})
+MM = replace(NEW, part_types={"washer": PartRule(tolerate=(Tolerance(("scratch",), length_mm=4.0),))}, edge_px=3.5)
 SCALE = by_scale(0.1, camera="belt", width=640, height=480, utc_ns=5)
 
 

@@ -34,6 +34,8 @@ class Run:
     records: list[object] = field(default_factory=list)
     lost: list[DeviceError] = field(default_factory=list)
     flickers: int = 0
+    came_ms: list[int] = field(default_factory=list)
+    """When each part had its number."""
 
     def told(self) -> list[tuple[int, str, tuple[str, ...]]]:
         return [(verdict.frame_number, str(verdict.outcome), verdict.causes) for _, verdict in self.given]
@@ -74,10 +76,14 @@ async def _follow(
         await asyncio.sleep(takes_ms(at_ms) / 1e3)
         return Detections(frame.number, tuple(box for box in seen(at_ms) if box), "m")
 
+    def part_came(at_ns: int) -> int:
+        came.came_ms.append(round(at_ns / MS))
+        return len(came.came_ms)
+
     inspection = Inspection(detect, RULE, due_after_ns=200 * MS, sink=came.records.append)
     following = Following(
         inspection, belt or Belt(), source="belt", due_after_ns=200 * MS, sink=came.records.append,
-        on_part=lambda frame, verdict: came.given.append((frame, verdict)), on_loss=came.lost.append,
+        on_part=lambda frame, verdict: came.given.append((frame, verdict)), on_loss=came.lost.append, came=part_came,
     )  # fmt: skip
     await following.run(Camera())
     came.flickers = following.flickers
@@ -140,6 +146,30 @@ async def test_a_flicker_is_no_part_and_is_counted() -> None:
     assert (run.told(), run.flickers) == ([], 1)
 
 
+NUMBERED: list[tuple[str, Callable[[float], list[Box | None]], list[int]]] = [
+    ("seen twice", lambda at: [_part(0, at)], [80]),
+    ("with a defect", lambda at: [_part(0, at), _scratch(_part(0, at))], [40]),
+    ("beyond the line", lambda at: [_part(0, at) if at >= 680 else None], [680]),
+    ("a flicker", lambda at: [_part(0, at) if at == 200 else None], []),
+]
+
+
+@pytest.mark.parametrize(("what", "seen", "came_ms"), NUMBERED, ids=[row[0] for row in NUMBERED])
+async def test_a_part_has_its_number_as_soon_as_it_is_sure_to_be_one(
+    what: str, seen: Callable[[float], list[Box | None]], came_ms: list[int]
+) -> None:
+    """Its verdict comes when it passes the line, or is lost."""
+    run = await _follow(seen)
+    assert run.came_ms == came_ms, what
+    assert len(run.given) == len(came_ms)
+
+
+async def test_what_was_taken_for_a_flicker_and_is_seen_again_is_a_part() -> None:
+    """One part went before, so it is expected further along, and found there."""
+    run = await _follow(lambda at: [_part(0, at), None if 1000 <= at <= 1200 else _part(930, at)], 80)
+    assert (run.told(), run.flickers) == ([(1, "PASS", ()), (2, "PASS", ())], 0)
+
+
 async def test_a_flicker_with_a_defect_is_a_fail() -> None:
     run = await _follow(lambda at: [_part(0, at), _scratch(_part(0, at))] if at == 200 else [])
     assert run.told() == [(1, "FAIL", ("scratch",))]
@@ -177,7 +207,7 @@ async def test_a_line_that_is_stopped_gives_parts_in_view_their_verdict() -> Non
 async def test_a_thing_that_lies_still_has_no_verdict_until_the_belt_moves() -> None:
     still = Box(50, 50, 80, 80, "nut", 0.9)
     run = await _follow(lambda at: [still, _part(0, at)], 60)
-    assert run.told() == [(1, "PASS", ()), (2, "NOT_INSPECTED", ("stopped",))]
+    assert run.told() == [(2, "PASS", ()), (1, "NOT_INSPECTED", ("stopped",))]
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from click.testing import Result as Told
 
 from edgeapp.apps.golden import GoldenCheck, identity_of, past_runs, result_of
+from edgeapp.apps.rules import OpenedRule
 from edgeapp.cli import cli
 from edgeapp.core.events import Box, CameraFrame, ConfigError, Outcome, Verdict
 from edgeapp.devices import conveyor
@@ -330,12 +331,12 @@ class Station:
     def __init__(self, folder: Path, clock: Clock, **boxes: tuple[Box, ...]) -> None:
         self.boxes, self.alarms = boxes, list[str]()
         golden = read_set(folder)
-        identity = identity_of(golden, RULE, "m", "belt")
+        identity = identity_of(golden, OpenedRule(RULE), "m", "belt")
         self.golden = Golden(golden, identity, [], shifts_utc=("06:00", "14:00", "22:00"), utc_ns=clock)
         self.check = GoldenCheck(self.golden, self.inspect, RULE, alarm=self.alarms.append)
         self.times: list[int] = []
 
-    async def inspect(self, frame: CameraFrame) -> Verdict:
+    async def inspect(self, frame: CameraFrame, _: InspectionRule) -> Verdict:
         assert frame.pixels.shape == (40, 60, 3)
         self.times.append(frame.at_ns)
         await asyncio.sleep(0.1)

@@ -14,12 +14,13 @@ from edgeapp.apps.evidence import Placements
 from edgeapp.apps.station import ENDED, EachFrame, QcStation, open_station
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
-from edgeapp.core.events import MS, CameraFrame, ConfigError, DeviceError, Outcome, TimestampKind, Trigger, Verdict
+from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, DeviceError, Outcome, TimestampKind, Trigger, Verdict
 from edgeapp.core.record import AlarmRecord, AnyRecord
 from edgeapp.devices.line_state import Station
 from edgeapp.devices.plc_sim import PlcServer, plc_server
 from edgeapp.station.audit import verify
 from edgeapp.station.store import open_reading
+from edgeapp.vision.rules import InspectionRule
 
 pytestmark = pytest.mark.real_time
 
@@ -101,6 +102,17 @@ async def test_nothing_passes_while_the_golden_parts_are_due(tmp_path: Path) -> 
         _give(station, Outcome.PASS)
         await _until(lambda: station.outputs.state.verdicts == 1)
     assert _rows(tmp_path) == [(1, "NOT_INSPECTED", "the golden parts are due")]
+
+
+async def test_a_plc_is_told_a_defects_place_in_the_rule_that_decides() -> None:
+    async with _station("") as (station, _):
+        fails = Verdict(Outcome.FAIL, "x", "belt", 1, 0, 1, 2, (Box(0, 0, 1, 1, "bubble", 0.9),), causes=("bubble",))
+        station.judged(fails)
+        states = [station.outputs.state]
+        station.judges_by(InspectionRule(("bottle",), ("chip", "bubble")))
+        station.judged(fails)
+        states.append(station.outputs.state)
+    assert [state.last and state.last.reason for state in states] == [99, 2]
 
 
 async def test_without_a_ledger_verdicts_are_told_at_once_and_a_stop_still_stops() -> None:

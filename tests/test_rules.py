@@ -121,6 +121,27 @@ def test_the_errors_count_against_a_defect() -> None:
     assert judge(seen(*small), replace(rule, calibration=replace(SCALE, error_mm=0.1))).outcome is Outcome.FAIL
 
 
+def test_a_defect_has_an_error_of_its_own_and_the_others_have_the_rules() -> None:
+    tolerate = (Tolerance(("stain", "scratch"), length_mm=2.0),)
+    rule = replace(RULE, part_types={"washer": PartRule(tolerate=tolerate)}, edge_px=9.0, edges_px={"stain": 1.0})
+    assert judge(seen(SMALL), rule).outcome is Outcome.PASS  # 1.41 mm, and at most 1.70
+    assert judge(seen(replace(SMALL, label="scratch")), rule).outcome is Outcome.FAIL
+    assert judge(seen(SMALL), replace(rule, edges_px={"stain": 3.0})).outcome is Outcome.FAIL  # at most 2.26
+
+
+@pytest.mark.parametrize(
+    ("toml", "says"),
+    [
+        ("edges_px.bubble = 1.0", "edges_px names 'bubble', which is not among defects"),
+        ("edges_px.dent = -1.0", "edges_px.dent is -1; give a number from 0 to 100"),
+        ("edge_px = 101", "edge_px is 101; give a number from 0 to 100"),
+    ],
+)
+def test_an_error_of_a_box_that_makes_no_sense_is_refused(toml: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        settings.parse_rule(toml, "r")
+
+
 def test_without_a_calibration_nothing_is_proven() -> None:
     blind = replace(RULE, calibration=None)
     judged = judge(seen(), blind)

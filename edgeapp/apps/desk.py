@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from edgeapp import config as settings
 from edgeapp.apps.dry_run import dry_run
 from edgeapp.apps.golden import GoldenCheck, past_runs
-from edgeapp.apps.rules import read_calibration, rule_of
+from edgeapp.apps.rules import book_key, read_calibration, rule_of
 from edgeapp.apps.rules_report import known
 from edgeapp.core.events import ConfigError
 from edgeapp.station import queries
 from edgeapp.station.derived import MINUTE_NS
 from edgeapp.station.golden_parts import Run
 from edgeapp.station.queries import Window
-from edgeapp.station.rule_book import read_book
+from edgeapp.station.rule_book import Book, read_book
 from edgeapp.station.store import open_reading
 from edgeapp.web.desk import DryRun, Flip, GoldenRun, RuleLine
 
@@ -27,35 +26,40 @@ from edgeapp.web.desk import DryRun, Flip, GoldenRun, RuleLine
 class RuleDesk:
     """One station's rule book, read anew at each question: it is signed beside us."""
 
-    def __init__(self, vision: settings.Vision, ledger: Path) -> None:
-        self._vision, self._ledger = vision, ledger
+    def __init__(self, vision: settings.Vision, ledger: Path, running: Callable[[], str]) -> None:
+        """`running` says which rule decides here now, by its id: the book may know of one that the station could not take."""
+        self._vision, self._ledger, self._running = vision, ledger, running
         self._kept_score = float(vision.detect.options.get("confidence", 0.03))  # what the detector gives at all
 
     def lines(self) -> Sequence[RuleLine]:
         """What was signed, newest first. Raises ConfigError."""
-        book = read_book(Path(self._vision.rule_book))
-        used = book.in_use
+        running = self._running()
         return [
-            RuleLine(each.version, each.id, each.by, each.why, each.utc_ns, used is not None and used.id == each.id)
-            for each in reversed(book.signed)
+            RuleLine(each.version, each.id, each.by, each.why, each.utc_ns, each.id == running)
+            for each in reversed(self._book().signed)
         ]
 
     def text(self) -> str:
         """The rule in use; empty if none is. Raises ConfigError."""
-        book = read_book(Path(self._vision.rule_book))
+        book = self._book()
         return book.text(book.in_use) if book.in_use else ""
+
+    def _book(self) -> Book:
+        return read_book(Path(self._vision.rule_book), book_key(self._vision))
 
     def dry_run(self, toml: str, hours: float) -> DryRun:
         """What the rule would have said of the parts of the last hours. Raises ConfigError."""
         rule = rule_of(settings.parse_rule(toml, "the rule"))
-        if self._vision.calibration:
-            rule = replace(rule, calibration=read_calibration(Path(self._vision.calibration))[0])
-        olds = known(read_book(Path(self._vision.rule_book)))
+        files = (self._vision.calibration, *(each.calibration for each in self._vision.further_cameras))
+        scales = [read_calibration(Path(file))[0] for file in files if file]
+        olds = known(self._book())
         end_ns = time.time_ns() + MINUTE_NS
         window = Window(max(0, end_ns - round(hours * 60) * MINUTE_NS), end_ns)
         with closing(open_reading(self._ledger)) as database:
             try:
-                found = dry_run(queries.rows(database, window), rule, olds, stored_from_score=self._kept_score)
+                found = dry_run(
+                    queries.rows(database, window), rule, olds, stored_from_score=self._kept_score, scales=scales
+                )
             except sqlite3.Error as error:
                 raise ConfigError(
                     f"cannot read the ledger {self._ledger}: {error}; run `edgeapp ledger verify`"

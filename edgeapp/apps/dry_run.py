@@ -7,12 +7,13 @@ would see it again. Whatever depends on more than that is counted as "cannot tel
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edgeapp.core.events import Detections, Outcome
 from edgeapp.station.queries import Row
+from edgeapp.vision.calibration import Calibration
 from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.second_look import in_doubt
 
@@ -57,13 +58,22 @@ class DryRun:
 
 
 def dry_run(
-    rows: Iterable[Row], rule: InspectionRule, olds: Mapping[str, InspectionRule], *, stored_from_score: float
+    rows: Iterable[Row],
+    rule: InspectionRule,
+    olds: Mapping[str, InspectionRule],
+    *,
+    stored_from_score: float,
+    scales: Sequence[Calibration] = (),
 ) -> DryRun:
-    """Ask `rule` about every row. `olds` are the rules known by their id; the detector kept what scored `stored_from_score`."""
+    """Ask `rule` about every row. `olds` are the rules known by their id; the detector kept what scored `stored_from_score`.
+
+    `scales` are the calibrations of the line's cameras.
+    """
     found = DryRun()
+    at = {scale.camera: replace(rule, calibration=scale) for scale in scales}
     for row in rows:
         found.rows += 1
-        told = ask_again(row, rule, olds.get(row.rule), stored_from_score=stored_from_score)
+        told = ask_again(row, at.get(row.verdict.camera, rule), olds.get(row.rule), stored_from_score=stored_from_score)
         if isinstance(told, str):
             found.cannot_tell[told] += 1
             continue
@@ -105,12 +115,14 @@ def ask_again(row: Row, rule: InspectionRule, old: InspectionRule | None, *, sto
         told = judge(seen, replace(rule, calibration=None))
         if told.outcome is not judge(seen, _whatever_its_size(rule)).outcome:
             return why
+    if verdict.view and told.outcome is not Outcome.FAIL:
+        return "its row has the boxes of one of several cameras only"
     return _below_what_was_kept(told, rule, stored_from_score) or told
 
 
 def _not_measurable(row: Row, rule: InspectionRule) -> str:
     """Why the row's boxes have no size in mm; empty if they have."""
-    if rule.calibration is None or rule.calibration.camera != row.verdict.source:
+    if rule.calibration is None or rule.calibration.camera != row.verdict.camera:
         return "there is no calibration of its camera"
     return "it was seen before its camera was calibrated" if row.utc_ns < rule.calibration.utc_ns else ""
 
@@ -131,7 +143,7 @@ def _whatever_its_size(rule: InspectionRule) -> InspectionRule:
 def _as_it_could_measure(rule: InspectionRule, row: Row, new: InspectionRule) -> InspectionRule:
     """The rule with the calibration that is given for the new one, if that is of this camera."""
     scale = new.calibration
-    return replace(rule, calibration=scale if scale and scale.camera == row.verdict.source else None)
+    return replace(rule, calibration=scale if scale and scale.camera == row.verdict.camera else None)
 
 
 def _looks_differ(looks: int | None, seen: Detections, rule: InspectionRule, old: InspectionRule | None) -> str:

@@ -31,9 +31,9 @@ class Placements:
             while len(self._said) > _CALLS:
                 self._said.popitem(last=False)
 
-    def of(self, verdict: Verdict) -> str:
-        """Where the last look at this part ran, and why there; asked once."""
-        return self._said.pop(f"{verdict.source} {verdict.frame_number}", "")
+    def of(self, camera: str, number: int) -> str:
+        """Where the last look at this frame ran, and why there; asked once."""
+        return self._said.pop(f"{camera} {number}", "")
 
 
 def evidence_of(

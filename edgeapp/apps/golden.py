@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgeapp import config as settings
-from edgeapp.apps.inspection import camera_name, open_inspection
-from edgeapp.apps.rules import open_rule
+from edgeapp.apps.inspection import camera_name, open_sight
+from edgeapp.apps.rules import OpenedRule
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, CameraFrame, ConfigError, TimestampKind, Verdict
@@ -47,7 +47,7 @@ _AGAIN_S: Final = 300.0  # after a run that failed; what failed it seldom mends 
 _LOOK_S: Final = 10.0  # how often it is asked whether a run is due
 _LAID_S: Final = 600.0  # golden parts on the belt that come within so long of each other are one run
 
-Inspect = Callable[[CameraFrame], Awaitable[Verdict]]
+Inspect = Callable[[CameraFrame, InspectionRule], Awaitable[Verdict]]
 
 
 def result_of(known: Known, verdict: Verdict, rule: InspectionRule) -> Result:
@@ -81,6 +81,7 @@ class GoldenCheck:
         self.golden, self._inspect, self._rule, self._alarm, self._ledger = golden, inspect, rule, alarm, ledger
         self._laid: dict[str, Result] = {}
         self._laid_ns = 0
+        self._switched = asyncio.Event()
 
     @property
     def trouble(self) -> str:
@@ -88,15 +89,23 @@ class GoldenCheck:
         return self.golden.trouble
 
     async def run(self, why: str) -> Run:
-        """Judge every part that has a picture, write the row, tell what is wrong and what drifts. Raises ConfigError, BackendError."""
-        results = []
+        """Judge every part that has a picture, write the row, tell what is wrong and what drifts. Raises ConfigError, BackendError.
+
+        All by one rule: if it is switched meanwhile, the run proves nothing of the new one.
+        """
+        rule, identity, results = self._rule, self.golden.identity, []
         for number, known in enumerate(self.golden.set.parts, 1):
             if not known.image:
                 continue
             pixels = await asyncio.to_thread(_picture, self.golden.set.folder / known.image)
             frame = CameraFrame(pixels, now_ns() + number, number, f"golden {known.name}", TimestampKind.FILE)
-            results.append(result_of(known, await self._inspect(frame), self._rule))
-        return await self._ends(results, why)
+            results.append(result_of(known, await self._inspect(frame, rule), rule))
+        return await self._ends(results, why, identity)
+
+    def switch(self, rule: InspectionRule, identity: Identity) -> None:
+        """Another rule decides from now on: nothing passes until the golden parts were judged by it, and they are due at once."""
+        self._rule, self.golden.identity, self._laid = rule, identity, {}
+        self._switched.set()
 
     async def saw(self, serial: str, verdict: Verdict) -> bool:
         """Was it a golden part that came along the belt? Then it is no production; the run ends with the last of them."""
@@ -106,14 +115,16 @@ class GoldenCheck:
         if now_ns() - self._laid_ns > _LAID_S * 1e9:
             self._laid = {}
         self._laid_ns = now_ns()
+        if verdict.rule not in {"", self._rule.id}:
+            return True  # it came before the rule was switched
         self._laid[known.name] = result_of(known, verdict, self._rule)
         if all(each.name in self._laid for each in self.golden.set.parts if each.serial):
             laid, self._laid = list(self._laid.values()), {}
-            await self._ends(laid, "laid on the belt")
+            await self._ends(laid, "laid on the belt", self.golden.identity)
         return True
 
-    async def _ends(self, results: list[Result], why: str) -> Run:
-        run = self.golden.judged(results, why)
+    async def _ends(self, results: list[Result], why: str, identity: Identity) -> Run:
+        run = self.golden.judged(results, why, identity)
         if not run.ok:
             self._alarm(
                 f"the golden parts failed, no part passes: {'; '.join(run.wrong[:3]) or 'there was none to judge'}"
@@ -135,13 +146,16 @@ class GoldenCheck:
                 except (BackendError, ConfigError) as error:
                     failed = True
                     self._alarm(f"the golden parts could not be judged: {error}")
-            await asyncio.sleep(_AGAIN_S if failed else _LOOK_S)
+            self._switched.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_AGAIN_S if failed else _LOOK_S):
+                    await self._switched.wait()
 
 
 def open_golden(
     golden: settings.Golden,
     inspect: Inspect,
-    rule: InspectionRule,
+    opened: OpenedRule,
     *,
     model: str,
     camera: str,
@@ -156,9 +170,9 @@ def open_golden(
     if not golden.folder:
         return None
     found = read_set(Path(golden.folder))
-    identity = identity_of(found, rule, model, camera)
+    identity = identity_of(found, opened, model, camera)
     state = Golden(found, identity, past, shifts_utc=golden.shifts_utc, utc_ns=time.time_ns)
-    return GoldenCheck(state, inspect, rule, alarm=alarm, ledger=ledger)
+    return GoldenCheck(state, inspect, opened.at(camera), alarm=alarm, ledger=ledger)
 
 
 def past_runs(folder: Path) -> list[Run]:
@@ -169,11 +183,11 @@ def past_runs(folder: Path) -> list[Run]:
         return [run_of(row) for row in reversed(queries.notes(database, "golden", RUNS_MAX))]
 
 
-def identity_of(golden: GoldenSet, rule: InspectionRule, model: str, camera: str) -> Identity:
-    """What a run of this set proves something about here. The camera's calibration is part of the camera."""
-    scale = rule.calibration
-    placed = f" {hashlib.sha256(msgspec.json.encode(scale)).hexdigest()[:12]}" if scale else ""
-    return Identity(model, rule.id + placed, camera, golden.sha256[:12])
+def identity_of(golden: GoldenSet, opened: OpenedRule, model: str, camera: str) -> Identity:
+    """What a run of this set proves something about here. What the cameras measure by is part of the rule."""
+    scales = " ".join(sorted(each.sha256 for each in opened.scales.values()))
+    placed = f" {hashlib.sha256(scales.encode()).hexdigest()[:12]}" if scales else ""
+    return Identity(model, opened.rule.id + placed, camera, golden.sha256[:12])
 
 
 def report_run(folder: Path, config: settings.Config, *, as_json: bool) -> int:
@@ -200,13 +214,13 @@ def report_run(folder: Path, config: settings.Config, *, as_json: bool) -> int:
 
 async def _run_once(golden: GoldenSet, config: settings.Config) -> Run:
     vision = msgspec.structs.replace(config.vision, budget_ms=BUDGET_NS / MS)
+    camera = camera_name(vision.camera)
     async with AsyncExitStack() as stack:
-        parts = Parts(stack, lambda _: None)
-        inspection = await open_inspection(msgspec.structs.replace(config, vision=vision), parts)
-        rule = open_rule(vision, (), camera=camera_name(vision.camera)).rule
-        identity = identity_of(golden, rule, "", camera_name(vision.camera))
+        sight = await open_sight(msgspec.structs.replace(config, vision=vision), Parts(stack, lambda _: None))
+        inspect = sight.alone(vision, within_ns=BUDGET_NS).inspect
+        identity = identity_of(golden, sight.opened, sight.model, camera)
         state = Golden(golden, identity, [], shifts_utc=vision.golden.shifts_utc, utc_ns=time.time_ns)
-        return await GoldenCheck(state, inspection.inspect, rule, alarm=lambda _: None).run("by hand")
+        return await GoldenCheck(state, inspect, sight.opened.at(camera), alarm=lambda _: None).run("by hand")
 
 
 def report_add(

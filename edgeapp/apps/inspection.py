@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import OrderedDict
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.apps.eyes import check_of, learn_camera, zones_of
-from edgeapp.apps.rules import OpenedRule, moved_utc_ns, open_rule
+from edgeapp.apps.rules import OpenedRule, book_key, moved_utc_ns, open_rule
 from edgeapp.apps.serials import Serials, open_serials
 from edgeapp.apps.wiring import Parts, settle
 from edgeapp.core.events import MS, CameraFrame, ConfigError, Detections, DeviceError
@@ -53,18 +52,25 @@ class SerialLook:
         return self._read.pop(number, Serial(why="nobody read its serial number"))
 
 
-@dataclass(frozen=True, slots=True)
 class Sight:
-    """The detector and the rule, which all cameras of a line share."""
+    """The detector and the rule, which all cameras of a line share. Lives on one loop."""
 
-    look: Look
-    measured: Look
-    """The same for the calibrated camera."""
-
-    opened: OpenedRule
-    model: str
-    probe: Callable[[], None]
-    serials: SerialLook | None = None
+    def __init__(
+        self,
+        look: Look,
+        opened: OpenedRule,
+        *,
+        camera: str,
+        model: str,
+        probe: Callable[[], None],
+        classes: Sequence[str] = (),
+        serials: Serials | None = None,
+    ) -> None:
+        """`camera` is what the line's first one is called; it reads the serial numbers. `classes` are those the detector knows."""
+        self.opened, self.model, self.classes = opened, model, tuple(classes)
+        self._look, self._camera, self._probe = look, camera, probe
+        self.serials = SerialLook(self._measured(camera), serials) if serials else None
+        self._made: list[tuple[str, Inspection]] = []  # one a camera, and that of the golden parts
 
     def inspection(
         self,
@@ -76,30 +82,40 @@ class Sight:
         on_alarm: Callable[[str, int], None] | None = None,
     ) -> Inspection:
         """The inspection of one camera of the line. Raises ConfigError."""
-        look, rule = self.look, self.opened.rule
-        if isinstance(
-            section, settings.FurtherCamera
-        ):  # the calibration is the first camera's; so is the serial number
-            rule = replace(rule, calibration=None)
-        else:
-            look = self.serials or self.measured
-        return Inspection(
-            look,
-            rule,
+        name = section.name if isinstance(section, settings.FurtherCamera) else self._camera
+        inspection = Inspection(
+            self.serials if name == self._camera and self.serials else self._measured(name),
+            self.opened.at(name),
             due_after_ns=within_ns,
             sink=sink,
-            on_part=self.probe,
+            on_part=self._probe,
             check=check_of(section.integrity, parts),
             zones=zones_of(section.zones),
             on_alarm=on_alarm,
         )
+        self._made.append((name, inspection))
+        return inspection
 
     def alone(self, section: settings.Vision, *, within_ns: int) -> Inspection:
         """An inspection for golden parts: the same detector, rule and zones, no checks, nothing written down."""
-        rule = self.opened.rule
         return Inspection(
-            self.measured, rule, due_after_ns=within_ns, sink=lambda _: None, zones=zones_of(section.zones)
+            self._measured(self._camera, pictures=True),
+            self.opened.at(self._camera),
+            due_after_ns=within_ns,
+            sink=lambda _: None,
+            zones=zones_of(section.zones),
         )
+
+    def switch(self, opened: OpenedRule) -> None:
+        """Another rule decides about all parts that come from now on, at every camera in the same moment."""
+        self.opened = opened
+        for name, inspection in self._made:
+            inspection.rule = opened.at(name)
+
+    def _measured(self, camera: str, *, pictures: bool = False) -> Look:
+        """What measures this camera's frames; or pictures that were taken with it and are called otherwise."""
+        scale = self.opened.scales.get(camera)
+        return CalibratedLook(self._look, scale.calibration, camera if pictures else "") if scale else self._look
 
 
 async def open_sight(config: settings.Config, parts: Parts) -> Sight:
@@ -109,14 +125,13 @@ async def open_sight(config: settings.Config, parts: Parts) -> Sight:
     stage = await parts.stage(vision.detect, "vision.detect", lambda it: it.values.size if split else it.pixels.nbytes)
     local: Any = stage.local
     look: Look = SplitDetector(local.stem, stage) if split else stage
-    camera = camera_name(vision.camera)
+    camera, classes = camera_name(vision.camera), getattr(local, "labels", ())
     moved = moved_utc_ns(Path(config.station.folder), camera) if config.station.folder else None
-    opened = open_rule(vision, getattr(local, "labels", ()), camera=camera, moved_utc_ns=moved)
+    opened = open_rule(vision, classes, camera=camera, key=book_key(vision), moved_utc_ns=moved)
     serials = await open_serials(vision.barcode, parts)
-    measured = CalibratedLook(look, opened.rule.calibration) if opened.rule.calibration else look
     settle()
-    read = SerialLook(measured, serials) if serials else None
-    return Sight(look, measured, opened, getattr(local, "model", ""), stage.probe, read)
+    model = getattr(local, "model", "")
+    return Sight(look, opened, camera=camera, model=model, probe=stage.probe, classes=classes, serials=serials)
 
 
 async def open_inspection(config: settings.Config, parts: Parts) -> Inspection:

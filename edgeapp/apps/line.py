@@ -41,7 +41,10 @@ class Outputs:
         self.on_lost: Callable[[Trigger], None] = self._lost_verdict
         """What gives a part its NOT_INSPECTED whose trigger nobody could serve; by default the verdict is given here."""
 
-        self._labels, self._sink = config.vision.rule.defects, parts.sink
+        self.labels = config.vision.rule.defects
+        """The defects of the rule that decides: a PLC's reason is a place in it."""
+
+        self._sink = parts.sink
         self._due_after_ns = round(config.vision.budget_ms * MS)
         self.on_verdict: list[Callable[[LineState, Verdict], None]] = []
         self.on_state: list[Callable[[LineState], None]] = []
@@ -55,7 +58,7 @@ class Outputs:
 
     def __call__(self, verdict: Verdict) -> None:
         """Tell everybody. Never waits and never raises for a cable."""
-        self.state = self.state.after(verdict, self._labels)
+        self.state = self.state.after(verdict, self.labels)
         for tell in self.on_verdict:
             try:
                 tell(self.state, verdict)

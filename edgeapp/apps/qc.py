@@ -11,21 +11,22 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.apps import golden as known
 from edgeapp.apps.desk import GoldenDesk, RuleDesk
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.eyes import belt_of, window_of
-from edgeapp.apps.golden import GoldenCheck, open_golden, past_runs
+from edgeapp.apps.golden import GoldenCheck, identity_of, open_golden, past_runs
 from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight, warn
-from edgeapp.apps.rules import last_rule, note_rule
+from edgeapp.apps.rule_switch import RuleSwitch
+from edgeapp.apps.rules import OpenedRule, book_key, last_rule, note_rule, rule_in_use
 from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
 from edgeapp.apps.station_voice import screen, speaking
 from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
-from edgeapp.core.events import MS, CameraFrame, Outcome, Verdict
+from edgeapp.core.events import MS, CameraFrame, Outcome, Trigger, Verdict
 from edgeapp.core.record import AnyRecord
 from edgeapp.devices.triggers import Triggers
 from edgeapp.vision.capture import Capture, Eye, Inspected, View
@@ -53,9 +54,15 @@ class Line:
     """A line that is open: what looks at it, and the station that answers for it."""
 
     def __init__(
-        self, config: settings.Config, parts: Parts, sight: Sight, booth: QcStation, golden: GoldenCheck | None
+        self,
+        config: settings.Config,
+        parts: Parts,
+        sight: Sight,
+        booth: QcStation,
+        golden: GoldenCheck | None,
+        rules: RuleSwitch | None = None,
     ) -> None:
-        self.station, self.on_told, self.golden = booth, booth.on_told, golden
+        self.station, self.on_told, self.golden, self._rules = booth, booth.on_told, golden, rules
         self._config, self._parts, self._sight = config, parts, sight
         self._group: asyncio.TaskGroup | None = None
         self._shown: dict[int, list[tuple[CameraFrame, Verdict]]] = {}  # until the line is told; bounded by _SHOWN_MAX
@@ -73,7 +80,8 @@ class Line:
         if booth.ledger:
             folder = Path(self._config.station.folder)
             front.ledger = (folder, booth.ledger)
-            front.rules = RuleDesk(self._config.vision, folder) if self._config.vision.rule_book else None
+            if self._config.vision.rule_book:
+                front.rules = RuleDesk(self._config.vision, folder, lambda: self._sight.opened.rule.id)
             front.golden = GoldenDesk(self.golden, folder) if self.golden else None
         front.acknowledge, front.rule = booth.outputs.acknowledge, lambda: self._sight.opened.rule
 
@@ -90,10 +98,10 @@ class Line:
         frames = frames or await open_camera(self._config.vision.camera, self._parts)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            keeping = group.create_task(self.golden.keep()) if self.golden else None
+            keeping = [group.create_task(each.keep()) for each in (self.golden, self._rules) if each]
             await (self._follow(frames) if self._tracks else self._capture(frames))
-            if keeping:
-                keeping.cancel()
+            for each in keeping:
+                each.cancel()
 
     @property
     def _tracks(self) -> bool:
@@ -125,7 +133,7 @@ class Line:
         await capture.run(OnTheirWay(triggers, booth.outputs.triggered))
 
     async def _follow(self, frames: AsyncIterable[CameraFrame]) -> None:
-        """A part is what is followed along the belt; it comes when its verdict does."""
+        """A part is what is followed along the belt; it comes when it is sure to be one."""
         vision, booth = self._config.vision, self.station
         within_ns = booth.inspect_within_ns
         inspection = self._sight.inspection(
@@ -133,14 +141,19 @@ class Line:
         )
         await Following(
             inspection, belt_of(vision.tracks), source=camera_name(vision.camera), due_after_ns=within_ns, sink=_told_later,
-            on_part=lambda frame, verdict: self._judged(booth.numbered(verdict), frame), on_loss=warn,
+            came=booth.came_unasked, on_part=self._passed_line, on_loss=warn,
         ).run(frames)  # fmt: skip
+
+    def _passed_line(self, frame: CameraFrame | None, verdict: Verdict) -> None:
+        """A followed part is on its way to the gate from where it was judged."""
+        self.station.outputs.triggered(Trigger(verdict.frame_number, verdict.at_ns, verdict.source))
+        self._judged(verdict, frame)
 
     def _judged(self, verdict: Verdict, frame: CameraFrame | None, views: Sequence[View] = ()) -> None:
         """With its serial number to the station. A golden part is no production, and never passes."""
         serials, serial = self._sight.serials, ""
         if serials:
-            read = serials.of(verdict.frame_number)
+            read = serials.of(frame.number if frame else verdict.frame_number)
             serial = read.text
             if serials.must and read.why and verdict.outcome is not Outcome.NOT_INSPECTED:
                 verdict = _not(verdict, read.why, "no serial")
@@ -158,19 +171,50 @@ class Line:
 async def open_line(config: settings.Config, parts: Parts, placements: Placements) -> Line:
     """Open everything but the camera; closed with `parts`. Raises ConfigError, DeviceError and BackendError."""
     sight = await open_sight(config, parts)
-    folder, camera = config.station.folder, camera_name(config.vision.camera)
+    vision, folder, camera = config.vision, config.station.folder, camera_name(config.vision.camera)
     past, rule_before = (past_runs(Path(folder)), last_rule(Path(folder))) if folder else ([], None)
     booth = await open_station(config, parts, placements, camera)
+    booth.judges_by(sight.opened.rule)
     if booth.ledger:
-        await note_rule(booth.ledger, sight.opened, rule_before)
+        rule_before = await note_rule(booth.ledger, sight.opened, rule_before)
     golden = open_golden(
-        config.vision.golden, sight.alone(config.vision, within_ns=known.BUDGET_NS).inspect, sight.opened.rule,
+        vision.golden, sight.alone(vision, within_ns=known.BUDGET_NS).inspect, sight.opened,
         model=sight.model, camera=camera, past=past, ledger=booth.ledger,
         alarm=lambda what: booth.outputs.alarm("vision.golden", what),
     )  # fmt: skip
     if golden:
         booth.golden = lambda: golden.trouble
-    return Line(config, parts, sight, booth, golden)
+    rules = _follow_book(vision, camera, sight, booth, golden, rule_before) if vision.rule_book else None
+    return Line(config, parts, sight, booth, golden, rules)
+
+
+def _follow_book(
+    vision: settings.Vision,
+    camera: str,
+    sight: Sight,
+    booth: QcStation,
+    golden: GoldenCheck | None,
+    row: dict[str, Any] | None,
+) -> RuleSwitch:
+    """Take what comes into use in the rule book: `row` is the ledger's newest row `rule`. Raises ConfigError."""
+
+    async def note(opened: OpenedRule) -> None:
+        nonlocal row
+        if booth.ledger:
+            row = await note_rule(booth.ledger, opened, row)
+
+    def switch(opened: OpenedRule) -> None:
+        sight.switch(opened)
+        booth.judges_by(opened.rule)
+        if golden:
+            golden.switch(opened.at(camera), identity_of(golden.golden.set, opened, sight.model, camera))
+        _write(f"the rule {opened.rule.id} decides about every part from here on")
+
+    return RuleSwitch(
+        Path(vision.rule_book), book_key(vision), sight.opened,
+        ready=lambda book: rule_in_use(book, sight.classes, sight.opened.scales, camera=camera),
+        note=note, switch=switch, alarm=lambda what: booth.outputs.alarm("vision.rule", what),
+    )  # fmt: skip
 
 
 def _told_later(_: AnyRecord) -> None:
@@ -195,8 +239,10 @@ def _not(verdict: Verdict, why: str, cause: str) -> Verdict:
 def say(verdict: Verdict) -> None:
     """One line a verdict."""
     took_ms = (verdict.decided_ns - verdict.at_ns) / MS
+    _write(f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}")
+
+
+def _write(line: str) -> None:
     with suppress(OSError):  # a log on a full disk must not end the station
-        sys.stdout.write(
-            f"{verdict.source} {verdict.frame_number}: {verdict.outcome} in {took_ms:.0f} ms, {verdict.why}\n"
-        )
+        sys.stdout.write(f"{line}\n")
         sys.stdout.flush()

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,7 +99,7 @@ def report_use(folder: Path, name: str, by: str, why: str, key: Path | None) -> 
     book = rule_book.use(folder, name, by=by, why=why, utc_ns=time.time_ns(), key=read_key(key) if key else b"")
     line = book.in_use
     assert line
-    print(f"rule {line.id} is in use from the station's next start; head {book.head}")
+    print(f"rule {line.id} is in use; a running station takes it between two parts; head {book.head}")
     return 0
 
 
@@ -111,13 +111,12 @@ async def classes_of(config: settings.Config) -> tuple[str, ...]:
 
 
 def report_dry_run(
-    file: Path, ledger: Path, *, book: Path, key: Path | None, calibration: Path | None, window: Window,
+    file: Path, ledger: Path, *, book: Path, key: Path | None, calibrations: Sequence[Path], window: Window,
     stored_from_score: float, shown: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Say which verdicts of the ledger would have been others under the rule in `file`. Raises ConfigError."""
     _, rule = read_rule(file)
-    if calibration:
-        rule = replace(rule, calibration=read_calibration(calibration)[0])
+    scales = [read_calibration(each)[0] for each in calibrations]
     olds = known(_read(book, key))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
@@ -127,7 +126,7 @@ def report_dry_run(
         try:
             (last,) = database.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()
             rows = _watched(queries.rows(database, window), progress, last)
-            found = dry_run(rows, rule, olds, stored_from_score=stored_from_score)
+            found = dry_run(rows, rule, olds, stored_from_score=stored_from_score, scales=scales)
         except sqlite3.Error as error:
             raise ConfigError(f"cannot read the ledger {ledger}: {error}; run `edgeapp ledger verify`") from error
     if as_json:

@@ -28,6 +28,7 @@ from edgeapp.station.part_numbers import PartNumbers
 from edgeapp.station.queries import verdicts
 from edgeapp.station.run_rules import RunRules
 from edgeapp.station.store import open_reading
+from edgeapp.vision.rules import InspectionRule
 
 _NEWEST: Final = 1_000  # rows in which the highest number is looked for: parts end out of order, but not by so many
 _AT_ONCE: Final = 512  # rows that are recovered in one commit
@@ -94,9 +95,9 @@ class QcStation:
     def judged(self, verdict: Verdict, frame: CameraFrame | None = None, serial: str = "") -> None:
         """The inspection's verdict: record it, and tell the line."""
         verdict = replace(verdict, due_ns=verdict.due_ns + self._record_ns)
-        evidence = evidence_of(
-            verdict, self._labels, self._placements.of(verdict), operator=self.operator, lot=self.lot, serial=serial
-        )
+        # A frame that shows a triggered part has the part's number; one of many of a followed part has its own.
+        ran = self._placements.of(verdict.view or verdict.source, frame.number if frame else verdict.frame_number)
+        evidence = evidence_of(verdict, self._labels, ran, operator=self.operator, lot=self.lot, serial=serial)
         if self._commit:
             seen = (picture_of(frame), look_at(frame)) if frame else (None, None)
             self._commit.give(evidence, *seen)
@@ -105,12 +106,14 @@ class QcStation:
             verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=why, causes=("no proof",))
         self._tell(verdict)
 
-    def numbered(self, verdict: Verdict) -> Verdict:
-        """A part that nothing triggered: it came now, under the next number."""
-        trigger = Trigger(self.number + 1, verdict.at_ns, self._source)
-        self.came(trigger)
-        self.outputs.triggered(trigger)
-        return replace(verdict, frame_number=trigger.number)
+    def came_unasked(self, at_ns: int) -> int:
+        """A part that nothing triggered is there. Returns its number, the next one."""
+        self.came(Trigger(self.number + 1, at_ns, self._source))
+        return self.number
+
+    def judges_by(self, rule: InspectionRule) -> None:
+        """Which rule decides from here on: its labels are what machines and rows are told by."""
+        self._labels, self.outputs.labels = rule.parts, rule.defects
 
     def stop(self, why: str) -> None:
         """Let nothing pass until somebody acknowledges."""

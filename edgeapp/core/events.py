@@ -280,3 +280,6 @@ class Verdict:
 
     causes: tuple[str, ...] = ()
     """What it is counted under: the labels of a FAIL's defects, a short reason of a NOT_INSPECTED. Each once."""
+
+    view: str = ""
+    """Of a line with several cameras: which one's picture `boxes` and `sizes_mm` are of. Empty: the source's."""

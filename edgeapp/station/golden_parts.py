@@ -234,14 +234,18 @@ class Golden:
         """The golden part with this serial number: what the station judges then is no production."""
         return next((each for each in self.set.parts if serial and each.serial == serial), None)
 
-    def judged(self, results: Sequence[Result], why: str) -> Run:
-        """What a run comes to. It counts from here on, and belongs into the ledger as a row `golden`."""
+    def judged(self, results: Sequence[Result], why: str, identity: Identity | None = None) -> Run:
+        """What a run comes to. It counts from here on, and belongs into the ledger as a row `golden`.
+
+        `identity` is what the run was made with, if something was switched meanwhile.
+        """
+        identity = identity or self.identity
         names = {each.name for each in results}
         missing = tuple(each.name for each in self.set.parts if each.name not in names)
         utc_ns = self._utc_ns()
-        same = [each for each in self._runs if each.identity == self.identity and each.ok]
+        same = [each for each in self._runs if each.identity == identity and each.ok]
         medians, drift = _drift(results, same, {each.name: each.expect for each in self.set.parts})
-        run = Run(utc_ns, why, self.identity, tuple(results), missing, drift, medians)
+        run = Run(utc_ns, why, identity, tuple(results), missing, drift, medians)
         self._runs = [*self._runs[1 - RUNS_MAX :], run]
         return run
 

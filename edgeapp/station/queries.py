@@ -211,6 +211,14 @@ class RowVerdict(msgspec.Struct, frozen=True):
     looks: int | None = None
     """None in a row that does not say."""
 
+    view: str = ""
+    """Of a line with several cameras: whose picture the boxes are of."""
+
+    @property
+    def camera(self) -> str:
+        """Whose picture the boxes are of."""
+        return self.view or self.source
+
 
 class Row(msgspec.Struct, frozen=True):
     """A verdict's row."""

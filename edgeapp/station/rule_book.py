@@ -102,7 +102,8 @@ class Book:
         except OSError as error:
             raise ConfigError(f"cannot read the rule {path}: {error.strerror}; put the file back") from error
         if hashlib.sha256(content).hexdigest() != line.sha256:
-            raise ConfigError(f"the rule {path} is not what {line.by} signed: it was changed; put the file back")
+            signed = self.signature(line.sha256) or line
+            raise ConfigError(f"the rule {path} is not what {signed.by} signed: it was changed; put the file back")
         return content.decode()
 
 

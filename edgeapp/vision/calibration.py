@@ -142,7 +142,7 @@ def refusal(
             f"the camera {camera} gives {width} x {height}; {again}"
         )
     if moved_utc_ns is not None and moved_utc_ns > calibration.utc_ns:
-        return f"the camera {camera} was moved after it had been calibrated; {again}"
+        return f"the camera {camera} (or another of its line) was moved after it had been calibrated; {again}"
     return ""
 
 

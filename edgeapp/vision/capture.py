@@ -18,6 +18,7 @@ from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, CameraFrame, ConfigError, DeviceError, Outcome, Trigger, Verdict
 from edgeapp.core.record import Sink
 from edgeapp.vision.inspection import DECIDE_NS, Inspection
+from edgeapp.vision.rules import InspectionRule
 from edgeapp.vision.timestamps import AHEAD_NS
 
 _RECENT_FRAMES: Final = 8  # that a late trigger can still claim: 2.5 MB at 320 px, a quarter of a second at 30 fps
@@ -172,6 +173,9 @@ class _Part:
     """A part between its trigger and its verdict."""
 
     trigger: Trigger
+    rules: tuple[InspectionRule, ...] = ()
+    """One a camera, as they were when the part came: one that is exchanged meanwhile judges the next part."""
+
     views: dict[str, View] = field(default_factory=dict)
     given: bool = False
 
@@ -238,7 +242,7 @@ class Capture:
         if self._open >= _OPEN_MAX:
             self._refuse(trigger, f"the line is faster than the inspection: {_OPEN_MAX} parts waiting")
             return
-        part = _Part(trigger)
+        part = _Part(trigger, tuple(frames.eye.inspection.rule for frames in self._frames))
         claims = [frames.claim(trigger) for frames in self._frames]  # before anything else can happen: in order
         self._open += 1
         task = parts.create_task(self._inspect(part, claims))
@@ -254,15 +258,15 @@ class Capture:
     async def _inspect(self, part: _Part, claims: Sequence[_Claim]) -> None:
         try:
             async with asyncio.TaskGroup() as views:
-                for frames, claim in zip(self._frames, claims, strict=True):
-                    views.create_task(self._view(part, frames, claim))
+                for frames, claim, rule in zip(self._frames, claims, part.rules, strict=True):
+                    views.create_task(self._view(part, frames, claim, rule))
         finally:
             for frames, claim in zip(self._frames, claims, strict=True):
                 frames.drop(claim)
             if len(part.views) == len(self._frames):
                 self._give(part, self._together(part))
 
-    async def _view(self, part: _Part, frames: _Frames, claim: _Claim) -> None:
+    async def _view(self, part: _Part, frames: _Frames, claim: _Claim, rule: InspectionRule) -> None:
         """What one camera says of the part, by its due time; also if this is cancelled."""
         eye, trigger = frames.eye, part.trigger
         due_ns = self._due_ns(trigger)
@@ -278,12 +282,13 @@ class Capture:
             if isinstance(found, str):
                 verdict = self._verdict(trigger, found, "no frame", eye.name, due_ns)
                 return
-            frame = replace(found, number=trigger.number)
+            frame = replace(found, number=trigger.number, source=eye.name)
             if claim.shared:
                 verdict = self._verdict(trigger, _SHARED, "shared frame", eye.name, due_ns)
                 return
             # Several cameras share the part's due time, one has the frame's own.
-            await eye.inspection.look(frame, due_ns=due_ns if len(self._frames) > 1 else None, told=told)
+            shared_ns = due_ns if len(self._frames) > 1 else None
+            await eye.inspection.look(frame, due_ns=shared_ns, told=told, rule=rule)
         finally:
             if claim.shared and verdict.outcome is Outcome.PASS:  # the other trigger was heard meanwhile
                 verdict = replace(verdict, outcome=Outcome.NOT_INSPECTED, why=_SHARED, causes=("shared frame",))
@@ -313,6 +318,7 @@ class Capture:
         return replace(
             said[0],
             source=self._source,
+            view=said[0].source,
             why="; ".join(f"{each.source}: {each.why}" for each in said),
             decided_ns=max(each.decided_ns for each in verdicts),
             at_ns=min(each.at_ns for each in verdicts),

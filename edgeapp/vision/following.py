@@ -4,12 +4,15 @@ A defect in any frame fails the part. PASS needs a PASS in at least `proof_frame
 starts at the sensor's time of the frame in which the part passes the line `decide_at`; a part that is lost before, or of which
 too few frames could be judged, is NOT_INSPECTED. After its verdict a part is followed until it is out of view, so that
 it never counts twice.
+
+A part has its number as soon as it is sure that it will have a verdict: seen in `confirm_frames` frames, or with a defect, or beyond the
+line. Whoever gives the numbers can write down then that it came.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -18,7 +21,7 @@ from edgeapp.core.events import MS, Box, CameraFrame, Detections, DeviceError, O
 from edgeapp.core.flow import Recent
 from edgeapp.core.record import Sink
 from edgeapp.vision.inspection import DECIDE_NS, Inspection
-from edgeapp.vision.rules import Judged
+from edgeapp.vision.rules import InspectionRule, Judged, judge
 from edgeapp.vision.tracks import TRACKS_MAX, Belt, Track, Tracks
 
 _LEFT_AT: Final = 1.25  # of the picture: the whole of a part that is half as long as the picture is out of view
@@ -29,6 +32,12 @@ _DEFECT_MARGIN: Final = 0.1  # of a part's box around it: a burr is outside of i
 @dataclass(eq=False, slots=True)
 class _Evidence:
     """What was seen of one part so far."""
+
+    rule: InspectionRule
+    """What judges the part in all its frames: the rule that decided when it was seen first."""
+
+    number: int = 0
+    """0 until it is sure to be a part."""
 
     passes: int = 0
     worst: tuple[CameraFrame, Judged, Detections] | None = None
@@ -51,14 +60,18 @@ class Following:
         sink: Sink,
         on_part: Callable[[CameraFrame | None, Verdict], None],
         on_loss: Callable[[DeviceError], None],
+        came: Callable[[int], int],
     ) -> None:
-        """`on_part` gets the frame that decided, or the last one of a part that passed; None if there is none."""
+        """`on_part` gets the frame that decided, or the last one of a part that passed; None if there is none.
+
+        `came` is told the sensor's time at which something is sure to be a part, and gives its number.
+        """
         self._inspection, self._belt, self._source = inspection, belt, source
         self._due_after_ns, self._sink, self._on_part, self._on_loss = due_after_ns, sink, on_part, on_loss
         self._tracks: Tracks | None = None
         self._coasting = _COAST * belt.lost_frames
         self._evidence: dict[Track, _Evidence] = {}  # of the tracks in `_tracks`
-        self._number = 0
+        self._came = came
         self._looked_ns = 0
         self.flickers = 0
         """Things that were seen in fewer than `confirm_frames` frames, without a defect."""
@@ -111,35 +124,50 @@ class Following:
         if self._tracks is None:
             height, width = frame.pixels.shape[:2]
             self._tracks = Tracks(self._belt, width, height)
-        seen = await self._inspection.see(frame)
+        rule = self._inspection.rule
+        rules = list({id(each): each for each in (rule, *(known.rule for known in self._evidence.values()))}.values())
+        seen = await self._inspection.see(frame, {label for each in rules for label in each.parts})
         if seen is None:
             self._tracks.missed()
             return
-        rule = self._inspection.rule
-        parts = [box for box in seen.boxes if box.label in rule.parts and box.score >= rule.least_score(box.label)]
+        parts = [box for box in seen.boxes if any(_is_part(box, each) for each in rules)]
         crowded = self._tracks.see(frame.at_ns, parts)
         for track in (*self._tracks.tracks, *crowded):
-            self._evidence.setdefault(track, _Evidence())
+            if track not in self._evidence and not _is_part(track.box, rule) and track not in crowded:
+                self._tracks.tracks.remove(track)  # only parts that came before the rule was exchanged are such parts
+            else:
+                self._evidence.setdefault(track, _Evidence(rule))
         for track in crowded:
             self._lose(track, f"more than {TRACKS_MAX} parts in view", "several parts", frame.at_ns)
             del self._evidence[track]
-        self._share_out(frame, seen)
+        self._share_out(frame, seen, {label for each in rules for label in each.defects})
+        for track, evidence in self._evidence.items():
+            self._number(track, evidence, frame.at_ns)
         for track in list(self._tracks.tracks):
             self._decide(track, frame)
 
-    def _share_out(self, frame: CameraFrame, seen: Detections) -> None:
+    def _number(self, track: Track, evidence: _Evidence, at_ns: int) -> None:
+        """Give it its number as soon as it is sure to be a part."""
+        if evidence.given and not evidence.number and track.missed_frames == 0:
+            evidence.given = False  # it was taken for a flicker, and is seen again
+            self.flickers -= 1
+        sure = track.seen_frames >= self._belt.confirm_frames or track.entered >= self._belt.decide_at
+        if not evidence.given and not evidence.number and (sure or evidence.worst):
+            evidence.number = self._came(at_ns)
+
+    def _share_out(self, frame: CameraFrame, seen: Detections, defects: Collection[str]) -> None:
         """Judge each part by its own box and the defects that lie on it; a defect that lies on none is the nearest part's."""
         assert self._tracks
-        tracks, rule = self._tracks.tracks, self._inspection.rule
+        tracks = self._tracks.tracks
         mine: dict[Track, list[Box]] = {track: [track.box] if track.missed_frames == 0 else [] for track in tracks}
         places = {track: self._tracks.box(track, frame.at_ns) for track in tracks}
         for box in seen.boxes:
-            if box.label in rule.defects and tracks:
+            if box.label in defects and tracks:
                 mine[min(tracks, key=lambda track: _distance(places[track], box))].append(box)
         for track, boxes in mine.items():
             only = replace(seen, boxes=tuple(sorted(boxes, key=lambda box: -box.score)))
-            judged = self._inspection.judged(only)
             evidence = self._evidence[track]
+            judged = judge(only, evidence.rule)
             evidence.passes += judged.outcome is Outcome.PASS
             if judged.outcome is Outcome.FAIL and evidence.worst is None:
                 evidence.worst = frame, judged, only
@@ -209,7 +237,7 @@ class Following:
     ) -> None:
         evidence = self._evidence[track]
         evidence.given = True
-        self._number += 1
+        evidence.number = evidence.number or self._came(at_ns)
         due_ns, decided_ns = at_ns + self._due_after_ns, now_ns()
         if decided_ns > due_ns and judged.outcome is not Outcome.NOT_INSPECTED:
             why = f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time"
@@ -218,7 +246,7 @@ class Following:
             outcome=judged.outcome,
             why=f"{judged.why}, good in {evidence.passes} of {track.seen_frames} frames",
             source=self._source,
-            frame_number=self._number,
+            frame_number=evidence.number,
             at_ns=at_ns,
             decided_ns=decided_ns,
             due_ns=due_ns,
@@ -226,7 +254,7 @@ class Following:
             model=seen.model if seen else "",
             part_type=judged.part_type,
             sizes_mm=judged.sizes_mm,
-            rule=self._inspection.rule.id if seen else "",
+            rule=evidence.rule.id if seen else "",
             looks=track.seen_frames,
             causes=judged.causes,
         )
@@ -249,6 +277,10 @@ class Following:
         assert self._tracks
         self._tracks.forget(track)
         del self._evidence[track]
+
+
+def _is_part(box: Box, rule: InspectionRule) -> bool:
+    return box.label in rule.parts and box.score >= rule.least_score(box.label)
 
 
 def _distance(part: Box, defect: Box) -> float:

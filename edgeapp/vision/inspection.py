@@ -8,7 +8,7 @@ NOT_INSPECTED.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, Protocol
@@ -79,7 +79,10 @@ class Inspection:
         `check` comes before the detector (see `checking`). `on_alarm` is told once of each cause, and the number of the part,
         when pictures can no longer be trusted; by default it is an AlarmRecord for the sink.
         """
-        self._detect, self._rule, self._due_after_ns, self._sink = detect, rule, due_after_ns, sink
+        self.rule = rule
+        """What decides. It may be exchanged at any moment: a part that has begun to be looked at is judged by the one it began with."""
+
+        self._detect, self._due_after_ns, self._sink = detect, due_after_ns, sink
         self._on_part, self._check, self._zones, self._on_alarm = on_part, check, zones, on_alarm
         self._timestamps = Timestamps(due_after_ns)
         self._in_flight, self._pace = 0, Pace()
@@ -87,19 +90,10 @@ class Inspection:
         self.refused = 0
         """Frames that were not looked at, because too many others were."""
 
-    @property
-    def rule(self) -> InspectionRule:
-        """What decides."""
-        return self._rule
-
-    def judged(self, seen: Detections) -> Judged:
-        """What the rule says of these boxes."""
-        return judge(seen, self._rule)
-
-    async def see(self, frame: CameraFrame) -> Detections | None:
+    async def see(self, frame: CameraFrame, parts: Collection[str]) -> Detections | None:
         """What counts of one frame, unjudged, by its due time: for who follows parts through many frames.
 
-        None if the picture cannot be trusted, or if the detector is late or fails.
+        `parts` are the labels of parts, for the zones. None if the picture cannot be trusted, or if the detector is late or fails.
         """
         decide_ns = min(frame.at_ns, now_ns()) + self._due_after_ns - DECIDE_NS
         try:
@@ -108,26 +102,33 @@ class Inspection:
                 return None
             if await self._complaints(frame, decide_ns):
                 return None
-            return self._counted(await self._look(frame, decide_ns), frame)
+            return self._counted(await self._look(frame, decide_ns), frame, parts)
         except (TimeoutError, BackendError):
             return None
 
-    async def inspect(self, frame: CameraFrame) -> Verdict:
+    async def inspect(self, frame: CameraFrame, rule: InspectionRule | None = None) -> Verdict:
         """Judge one frame and write the verdict down. Returns by the due time and never raises for a model's failure."""
         given: list[Verdict] = []
         try:
-            await self.look(frame, told=given.append)
+            await self.look(frame, told=given.append, rule=rule)
         finally:  # a part in flight when the station is stopped gets its verdict too
             self._sink(given[0])
         return given[0]
 
     async def look(
-        self, frame: CameraFrame, *, due_ns: int | None = None, told: Callable[[Verdict], None] | None = None
+        self,
+        frame: CameraFrame,
+        *,
+        due_ns: int | None = None,
+        told: Callable[[Verdict], None] | None = None,
+        rule: InspectionRule | None = None,
     ) -> Verdict:
         """Judge one frame and write nothing down: for who has several views of a part.
 
-        `due_ns` is the part's due time, if it is not the frame's. `told` gets the verdict even if this is cancelled.
+        `due_ns` is the part's due time, if it is not the frame's. `told` gets the verdict even if this is cancelled. `rule` is what
+        the part is judged by, if that was settled before: when it came.
         """
+        rule = rule or self.rule
         due_ns = min(frame.at_ns, now_ns()) + self._due_after_ns if due_ns is None else due_ns
         if self._on_part:
             self._on_part()
@@ -140,30 +141,30 @@ class Inspection:
                 self.refused += 1
                 judged = _not(f"the line is faster than the inspection: {self._in_flight} parts waiting", "too fast")
             else:
-                judged = await self._judge(frame, due_ns - DECIDE_NS, found)
+                judged = await self._judge(frame, rule, due_ns - DECIDE_NS, found)
         except TimeoutError:
             judged = _not("no answer from the detector by the due time", "late")
         except BackendError as failure:
             judged = _not(f"the detector failed: {failure}", "detector failed")
         finally:
-            verdict = self._verdict(frame, due_ns, judged, found)
+            verdict = self._verdict(frame, due_ns, judged, found, rule)
             if told:
                 told(verdict)
         return verdict
 
-    async def _judge(self, frame: CameraFrame, decide_ns: int, found: list[Detections]) -> Judged:
+    async def _judge(self, frame: CameraFrame, rule: InspectionRule, decide_ns: int, found: list[Detections]) -> Judged:
         """The picture's own trouble, or what the rule says of what is seen. Raises TimeoutError, BackendError."""
         self._in_flight, began_ns = self._in_flight + 1, now_ns()
         try:
             if complaint := await self._complaints(frame, decide_ns):
                 return complaint
-            found.append(self._counted(await self._look(frame, decide_ns), frame))
+            found.append(self._counted(await self._look(frame, decide_ns), frame, rule.parts))
             more = ""
-            if in_doubt(found[0], self._rule):
-                again = await self._look_again(frame, decide_ns)
+            if in_doubt(found[0], rule):
+                again = await self._look_again(frame, rule, decide_ns)
                 found[:] = [together((found[0], *again)), *again] if again else found
                 more = ", on a second look" if again else ", no time for a second look"
-            judged = judge(found[0], self._rule)
+            judged = judge(found[0], rule)
             return replace(judged, why=judged.why + more)
         finally:
             self._in_flight -= 1
@@ -184,11 +185,11 @@ class Inspection:
         async with asyncio.timeout_at(decide_ns / 1e9):
             return await self._detect(frame, due_ns=decide_ns, of=f"{frame.source} {frame.number}")
 
-    def _counted(self, seen: Detections, frame: CameraFrame) -> Detections:
+    def _counted(self, seen: Detections, frame: CameraFrame, parts: Collection[str]) -> Detections:
         height, width = frame.pixels.shape[:2]
-        return self._zones.only(seen, self._rule.parts, width, height) if self._zones else seen
+        return self._zones.only(seen, parts, width, height) if self._zones else seen
 
-    async def _look_again(self, frame: CameraFrame, decide_ns: int) -> list[Detections]:
+    async def _look_again(self, frame: CameraFrame, rule: InspectionRule, decide_ns: int) -> list[Detections]:
         """The mirrored looks at a frame in doubt; none if they did not all come in time: the first look stands then."""
         looks = []
         for sides in MIRRORINGS:
@@ -196,7 +197,7 @@ class Inspection:
                 seen = await self._look(mirrored(frame, *sides), decide_ns)
             except (TimeoutError, BackendError):
                 return []
-            looks.append(self._counted(mirrored_back(seen, frame, *sides), frame))
+            looks.append(self._counted(mirrored_back(seen, frame, *sides), frame, rule.parts))
         return looks
 
     def disbelieve(self, frame: CameraFrame, why: str) -> None:
@@ -221,7 +222,9 @@ class Inspection:
         """One more good frame for each cause that was alarmed."""
         self._alarmed = {cause: frames + 1 for cause, frames in self._alarmed.items() if frames + 1 < _QUIET_FRAMES}
 
-    def _verdict(self, frame: CameraFrame, due_ns: int, judged: Judged, found: Sequence[Detections]) -> Verdict:
+    def _verdict(
+        self, frame: CameraFrame, due_ns: int, judged: Judged, found: Sequence[Detections], rule: InspectionRule
+    ) -> Verdict:
         decided_ns, seen = now_ns(), found[0] if found else None
         if decided_ns > due_ns and judged.outcome is not Outcome.NOT_INSPECTED:
             judged = _not(f"judged {(decided_ns - due_ns) / MS:.0f} ms after the due time", "late")
@@ -237,7 +240,7 @@ class Inspection:
             model=seen.model if seen else "",
             part_type=judged.part_type,
             sizes_mm=judged.sizes_mm,
-            rule=self._rule.id if found else "",
+            rule=rule.id if found else "",
             looks=len(found),
             causes=judged.causes,
         )

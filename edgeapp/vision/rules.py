@@ -112,10 +112,13 @@ class InspectionRule:
     """By the part's label."""
 
     zones: Mapping[str, Zone] = field(default_factory=dict)
-    edge_px: float = 3.5
+    edge_px: float = 16.0
     """How far inside of a defect's edge its box's may lie; counts against the part wherever a defect is measured."""
 
-    part_edge_px: float = 1.5
+    edges_px: Mapping[str, float] = field(default_factory=dict)
+    """A label's own, instead of `edge_px`."""
+
+    part_edge_px: float = 2.5
     """How far from a part's edge its box's may lie; counts against the part wherever it is measured."""
 
     sha256: str = ""
@@ -291,7 +294,7 @@ def _not_tolerated(defects: Sequence[Box], part: Box, rule: InspectionRule) -> l
 def _extent(box: Box, rule: InspectionRule) -> Extent | None:
     """How large the defect can be at most; None if it cannot be measured."""
     scale = rule.calibration
-    return scale.extent(box, rule.edge_px) if scale and scale.covers(box) else None
+    return scale.extent(box, rule.edges_px.get(box.label, rule.edge_px)) if scale and scale.covers(box) else None
 
 
 def _refuses(tolerance: Tolerance, box: Box, extent: Extent | None, part: Box, rule: InspectionRule) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -35,7 +35,7 @@ class Zones:
             if not self.in_px and not all(0 <= value <= 1 for corner in polygon for value in corner):
                 raise ConfigError("a zone's corners are shares of the picture, 0 to 1; for pixels say units = 'px'")
 
-    def only(self, seen: Detections, parts: Sequence[str], width: int, height: int) -> Detections:
+    def only(self, seen: Detections, parts: Collection[str], width: int, height: int) -> Detections:
         """What of `seen` counts; `parts` are the labels of parts, all others are treated as defects."""
         across, down = (1, 1) if self.in_px else (width, height)
         return replace(
