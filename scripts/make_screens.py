@@ -1,4 +1,4 @@
-"""Take the pictures of docs/screens: `python scripts/make_screens.py` starts `edgeapp demo web` and looks at it with Chromium.
+"""Take the pictures of docs/screens: `python scripts/make_screens.py [NAME ...]` starts `edgeapp demo web` and looks at it with Chromium.
 
 Needs Debian's chromium and edgeapp[dev]. Two minutes; on a quiet machine, because what the demo shows is measured.
 """
@@ -24,6 +24,8 @@ SHOTS = [
     ("budget", "/budget", "light", 1920, 1080, 2.0),
     ("station", "/station", "light", 1920, 1080, 2.0),
     ("station-small", "/station", "dark", 800, 480, 2.0),
+    ("content", "/content", "light", 1920, 1080, 1.0),
+    ("content-small", "/content", "dark", 800, 480, 1.0),
     ("models", "/models", "dark", 1920, 1080, 2.0),
     ("health", "/health", "light", 1920, 1080, 8.0),
     ("kiosk", "/kiosk", "dark", 1920, 1080, 6.0),
@@ -43,7 +45,8 @@ def main() -> None:
             time.sleep(75)
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-                for name, path, colours, width, height, seconds in SHOTS:
+                wanted = [each for each in SHOTS if each[0] in (sys.argv[1:] or each[:1])]
+                for name, path, colours, width, height, seconds in wanted:
                     context = browser.new_context(
                         viewport={"width": width, "height": height},
                         color_scheme="dark" if colours == "dark" else "light",
@@ -55,6 +58,8 @@ def main() -> None:
                     if name.startswith("now"):
                         page.wait_for_selector(".verdict.fail", timeout=60_000)
                         time.sleep(0.15)  # until its picture is there, and before the next part
+                    if name.startswith("content"):
+                        write(page, "price = 12.50", "price = 9.95")
                     take(page, OUT / f"{name}.jpg")
                     context.close()
                 browser.close()
@@ -79,6 +84,14 @@ def sign_in(page: Page, password: str) -> None:
     page.fill("#password", password)
     page.keyboard.press("Enter")
     page.wait_for_url(f"http://127.0.0.1:{PORT}/")
+
+
+def write(page: Page, was: str, new: str) -> None:
+    """Put in something else, as a shop's owner does, and wait for what the device says of it."""
+    area = page.get_by_label("The content, as TOML")
+    area.fill(area.input_value().replace(was, new, 1))
+    page.wait_for_selector(".facts-changed .new")
+    area.evaluate("each => each.setSelectionRange(0, 0) || (each.scrollTop = 0)")
 
 
 def take(page: Page, file: Path) -> None:

@@ -30,7 +30,7 @@ import soxr
 from numpy.typing import NDArray
 from rich.progress import track
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.bench.paused import Room, heard_in, quietest, voiced_span, with_pause
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, AudioChunk, BackendError, Clause, Transcript, Utterance
 from edgeapp.core.lane import Lane

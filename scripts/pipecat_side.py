@@ -60,7 +60,7 @@ from pipecat_settings import SETTINGS, VOICE_HZ, Setting, TurnEnd
 from voice_side import Taken, device, kiosk, serve
 
 from edgeapp import config as settings
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.apps.wiring import Parts, settle
 from edgeapp.core.clock import now_ns, sleep_until
 from edgeapp.core.events import MS, SAMPLE_RATE_HZ, Clause, Utterance

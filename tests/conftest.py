@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import sim
 import tiny_llama
 import triton_server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,3 +51,17 @@ def near_edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[triton_serve
     models = (*repository.DEFAULT, repository.Served("tiny", "llm", str(tiny)))
     with triton_server.running(Settings(models=models, folder=tmp_path_factory.mktemp("near-edge"))) as server:
         yield server
+
+
+@pytest.fixture(
+    scope="module"
+)  # not longer: while it is there, its loop is the thread's, and tests of other files have theirs
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a file."""
+    from playwright.sync_api import sync_playwright
+    from web_world import CHROMIUM
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import open_content
 from edgeapp.apps.kiosk import open_voice
 from edgeapp.apps.protocols import open_protocols
 from edgeapp.apps.wiring import Parts
@@ -67,7 +68,7 @@ def serving(monkey_env: dict[str, str]) -> Iterator[Served]:
         async with AsyncExitStack() as stack:
             parts, courtesy = Parts(stack, served.records.append), Courtesy()
             courtesy.give_way_to(served.host)
-            await open_protocols(config, parts, await open_voice(config, parts), courtesy)
+            await open_protocols(config, parts, await open_voice(config, parts, open_content(config)), courtesy)
             up.set()
             await down.wait()
 

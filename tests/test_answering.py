@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, BackendError, DeviceError, Prompt

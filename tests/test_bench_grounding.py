@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.bench.grounding import RULES, bench_grounding, measure
 from edgeapp.bench.held_out_talk import NOT_KNOWN, reading_of, talks
 from edgeapp.bench.spoken_truth import Subject, ungrounded

@@ -1,5 +1,7 @@
 """A kiosk's content: what is read, what stands in the prompt, and what is refused by name."""
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import edgeapp
 from edgeapp.core.events import ConfigError, Prompt
 from edgeapp.voice.content import DAYS, ZONES, clock_text, facts, load_content, parse_content, price_text, with_counts
 from edgeapp.voice.prompt import LIVE, prefix, render
+from edgeapp.voice.toml_lines import line_of
 
 DEFAULT = Path(edgeapp.__file__).parent / "assets" / "kiosk.toml"
 
@@ -109,14 +112,14 @@ def test_words_from_outside_can_not_open_a_turn() -> None:
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ("nam = 'x'", "unknown key 'nam'"),
+        ("nam = 'x'", "line 1: nam is an unknown key"),
         ("name = 5", "name is 5"),
         ("name = 'a <b>'", "name is 'a <b>'"),
         ("name = 'one two three four five six seven'", "1 to 6 words"),
         ("name = 'x'\nitems = 3", "items must be a list"),
         ("name = 'x'\nitems = [3]", "items[0] must be a table"),
-        ("name = 'x'\n[[items]]\nname = 'a'\ncolour = 'red'", "unknown key 'items[0].colour'"),
-        ("name = 'x'\n[[items]]\nname = 'a'\nprice = 'ten'", "items[0].price"),
+        ("name = 'x'\n[[items]]\nname = 'a'\ncolour = 'red'", "line 4: items[0].colour is an unknown key"),
+        ("name = 'x'\n[[items]]\nname = 'a'\nprice = 'ten'", "line 4: items[0].price"),
         ("name = 'x'\n[[items]]\nname = 'a'\nprice = true", "items[0].price"),
         ("name = 'x'\n[[items]]\nname = 'a'\nprice = 1.005", "items[0].price"),
         ("name = 'x'\n[[items]]\nname = 'a'\nprice = nan", "items[0].price"),
@@ -124,22 +127,25 @@ def test_words_from_outside_can_not_open_a_turn() -> None:
         ("name = 'x'\n[[items]]\nname = 'a'\nstock = -1", "items[0].stock"),
         ("name = 'x'\n[[items]]\nname = 'a'\nstock = 1.5", "items[0].stock"),
         ("name = 'x'\n[[items]]\nname = 'a'\nwhere = 'attic'", "items[0].where is 'attic'"),
-        ("name = 'x'\n[[items]]\nname = 'a'\n[[items]]\nname = 'A'", "items[1].name 'a' is there twice"),
+        ("name = 'x'\n[[items]]\nname = 'a'\n[[items]]\nname = 'A'", "line 5: items[1].name 'a' is there twice"),
         ("name = 'x'\ntools = [3]", "tools[0] must be a table"),
         ("name = 'x'\n[[tools]]\nabout = 'the time'", "tools[0] has the name None"),
         ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'get time'", "tools[0] has the name 'get time'"),
         ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'a'\narguments = { B = 'c' }", "tools[0] has the name 'B'"),
-        ("name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'a'\narguments = { b = 5 }", "tools[0].arguments.b is 5"),
+        (
+            "name = 'x'\n[[tools]]\nabout = 'the time'\nname = 'a'\narguments = { b = 5 }",
+            "line 5: tools[0].arguments.b is 5",
+        ),
         ("name = 'x'\n[[tools]]\nabout = 7\nname = 'a'", "tools[0].about is 7"),
         ("name = 'x'\n[[tools]]\nabout = 'it'\nname = 'a'\narguments = {a='b',c='d',e='f',g='h'}", "at most 3"),
         ("name = 'x'\n" + "[[tools]]\nabout = 'it'\nname = 'a'\n" * 9, "tools has 9 entries"),
         ("name = 'x'\n[hours]\nmonday = ['18:00', '08:00']", "hours.monday"),
         ("name = 'x'\n[hours]\nmonday = ['8', '18']", "hours.monday"),
-        ("name = 'x'\n[hours]\nmunday = 'closed'", "unknown key 'hours.munday'"),
-        ("name = 'x'\n[zones]\nattic = 'things'", "unknown key 'zones.attic'"),
-        ("name = 'x'\n[qc]\npassed = 1", "qc.failed is None"),
+        ("name = 'x'\n[hours]\nmunday = 'closed'", "line 3: hours.munday is an unknown key"),
+        ("name = 'x'\n[zones]\nattic = 'things'", "line 3: zones.attic is an unknown key"),
+        ("name = 'x'\n[qc]\npassed = 1", "line 2: qc.failed is None"),
         ("name = 'x'\nqc = 1", "qc must be a table"),
-        ("name = ", "not valid TOML"),
+        ("name = 'x'\nitems = ?\n", "not valid TOML: Invalid value (at line 2, column 9)"),
     ],
 )
 def test_a_wrong_key_is_named(wrong: str, named: str) -> None:
@@ -161,3 +167,30 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"binary\.toml"):
         load_content(tmp_path / "binary.toml")
+
+
+def test_every_value_of_a_content_is_found_on_its_line() -> None:
+    text = DEFAULT.read_text()
+    lines = text.split("\n")
+    for number, item in enumerate(tomllib.loads(text)["items"]):
+        assert lines[line_of(text, ("items", number)) - 1] == "[[items]]"
+        for key, value in item.items():
+            line = lines[line_of(text, ("items", number, key)) - 1]
+            assert line.startswith(f"{key} = {json.dumps(value).rstrip('0')}"), line
+    for day in DAYS:
+        assert lines[line_of(text, ("hours", day)) - 1].startswith(f"{day} = ")
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [(("a",), 2), (("b",), 8), (("b", 1), 8), (("c", "d"), 11), (("c", "e"), 10), (("f", "g"), 1), ((), 1)],
+)
+def test_a_value_of_many_lines_is_found_where_it_begins(path: tuple[str | int, ...], line: int) -> None:
+    text = "# a shop\n" + 'a = """\n[c]\nd = 1\n"""\n\n\nb = [1,\n  2]\n[c]\nd = {e = 1}\n'
+    assert line_of(text, path) == line
+
+
+def test_a_value_of_endless_lines_takes_no_endless_time() -> None:
+    text = "a = 1\nb = [\n" + "1,\n" * 1_000 + "]\nc = 3\n"
+    assert line_of(text, ("c",)) == 1_004
+    assert line_of(text, ("b",)) <= 2

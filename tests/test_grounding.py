@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.bench.spoken_truth import Subject, ungrounded
 from edgeapp.voice.asked import Asked, asked_in, right_fact
 from edgeapp.voice.clauses import clauses_of

@@ -14,7 +14,7 @@ import eval_kiosk_lm  # type: ignore[import-not-found]
 import make_kiosk_dialogues  # type: ignore[import-not-found]
 from kiosk_phrasings import DEV_PHRASINGS, HELD_PHRASINGS, SMALL_TALK  # type: ignore[import-not-found]
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.voice.content import DAYS, ZONES, Item, load_content, with_counts
 from edgeapp.voice.grammar import kiosk_grammar
 from edgeapp.voice.intents import (

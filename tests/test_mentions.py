@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.voice.content import Item, clock_text, load_content, price_text
 from edgeapp.voice.mentions import Mention, Sort, lexicon, mentions, tokens
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import huggingface_hub
@@ -28,7 +29,7 @@ from edgeapp.core.events import ConfigError
 from edgeapp.models import pull as pull_module
 from edgeapp.models.catalogue import Source, catalogue, check_source
 from edgeapp.models.commands import remove_model
-from edgeapp.models.fetch import Patience, Unfinished, client, fetch
+from edgeapp.models.fetch import Patience, Stopped, Unfinished, client, fetch
 from edgeapp.models.manifest import Model
 from edgeapp.models.pull import Accept, pull
 from edgeapp.models.store import RECORD, arriving_of, find, folder_of, install, path_of, pulled, recorded, spoiled
@@ -74,6 +75,43 @@ def refused(source: Source = SOURCE, accept: Accept = lambda *_: None) -> str:
     assert "\n" not in str(failed.value)
     assert recorded(source.name) == before
     return str(failed.value)
+
+
+def test_a_pull_that_is_stopped_keeps_what_came_and_the_next_goes_on_there(served: Hub) -> None:
+    stop, came = Event(), 0
+
+    def watch(_: str, __: int) -> Callable[[int], None]:
+        def count(more: int) -> None:
+            nonlocal came
+            came += more
+            if came > 200_000:
+                stop.set()
+
+        return count
+
+    with pytest.raises(Stopped):
+        pull(SOURCE, lambda _: None, watch, patience=QUICK, stop=stop)
+    assert recorded(SOURCE.name) is None
+    served.wrong.clear()
+    fetched()
+    assert served.ranges(BIN)[-1] == f"bytes={came - len(FILES['config.json'])}-"
+
+
+def test_a_pull_that_waits_for_a_server_is_stopped_without_waiting_on(served: Hub) -> None:
+    stop = Event()
+    served.wrong[BIN] = ["503"]
+    timer = Timer(0.2, stop.set)
+    timer.start()
+    with pytest.raises(Stopped):
+        pull(
+            SOURCE,
+            lambda _: None,
+            lambda *_: lambda _: None,
+            patience=Patience(wait_s=3_600, longest_wait_s=3_600),
+            stop=stop,
+        )
+    timer.join()
+    assert served.ranges(BIN) == [""]
 
 
 def test_a_model_arrives_whole_pinned_and_recorded(served: Hub, tmp_path: Path) -> None:

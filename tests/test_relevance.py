@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.voice.content import facts, load_content
 from edgeapp.voice.relevance import relevant
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeapp.apps.kiosk import BUNDLED_CONTENT
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, ConfigError

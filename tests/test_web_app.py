@@ -18,6 +18,7 @@ from hub_server import hub
 from pull_driver import SOURCE
 from web_world import PASSWORD, Device, device, open_site, running
 
+from edgeapp.apps.content_file import ContentFile
 from edgeapp.core.events import BackendError, ConfigError, Outcome
 from edgeapp.models.golden import Examined
 from edgeapp.near_edge.certificates import make
@@ -423,3 +424,81 @@ async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
         assert switched.json() == {"says": "3 of 3 golden cases right"}
         models = (await client.get("/api/models")).json()
         assert [each["accepted"] for each in models["switches"]] == [True, False]
+
+
+async def test_a_fetch_that_nobody_wants_any_more_is_stopped_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}
+    monkeypatch.setenv("EDGEAPP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setattr(models_api, "source_of", {"tiny": SOURCE}.get)
+    async with (
+        device(tmp_path / "device") as one,
+        signed_in(one, "engineer") as client,
+        signed_in(one, "viewer") as other,
+    ):
+
+        async def until(*states: str) -> dict[str, Any]:
+            async with asyncio.timeout(30):
+                while True:
+                    pull: dict[str, Any] = (await client.get("/api/state")).json()["pull"]
+                    if pull["state"] in states and pull["came_bytes"] > 10_000:
+                        return pull
+                    await asyncio.sleep(0.01)
+
+        with hub(files) as served:
+            monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+            served.wrong["sub/model.bin"] = ["cut:1024"] * 1_000  # a link over which it takes seconds
+            assert (await client.delete("/api/models/tiny/pull")).status_code == 404
+            assert (await client.post("/api/models/tiny/pull")).status_code == 202
+            await until("under way")
+            assert (await other.delete("/api/models/tiny/pull")).status_code == 403
+            assert (await client.delete("/api/models/other/pull")).status_code == 404
+            assert (await client.delete("/api/models/tiny/pull")).status_code == 202
+            stopped = await until("stopped")
+            assert 10_000 < stopped["came_bytes"] < 1_000_000
+            assert stopped["says"][-1] == "what came is kept: fetching it again goes on there"
+            assert "tiny" not in [each["name"] for each in (await client.get("/api/models")).json()["here"]]
+            served.wrong.clear()
+            served.served.clear()
+            assert (await client.post("/api/models/tiny/pull")).status_code == 202
+            await until("done")
+            assert served.ranges("model.bin") == [f"bytes={stopped['came_bytes'] - 2}-"]  # the other file has two bytes
+        changes = (await client.get("/api/audit")).json()
+        assert [each["outcome"] for each in reversed(changes) if each["what"] == "models pull stop"] == [
+            "begun",
+            "done",
+        ]
+
+
+async def test_a_content_is_shown_to_viewers_and_changed_by_engineers_from_the_newest_text_alone(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "shop.toml").write_text('name = "Corner"\n[[items]]\nname = "hinge"\nprice = 4\n')
+    async with device(tmp_path / "device", content=ContentFile(tmp_path / "shop.toml")) as one:
+        async with signed_in(one, "viewer") as client:
+            was = (await client.get("/api/content")).json()
+            assert (was["locked"], was["in_use"]) == ("", True)
+            new = {"text": was["text"].replace("4", "5"), "tag": was["tag"]}
+            assert (await client.post("/api/content/check", json=new)).status_code == 403
+            assert (await client.put("/api/content", json=new)).status_code == 403
+        async with signed_in(one, "engineer") as client:
+            wrong = await client.post("/api/content/check", json={"text": was["text"].replace("4", "-4")})
+            assert wrong.status_code == 409
+            assert wrong.json()["detail"].startswith("shop.toml, line 4: items[0].price is -4")
+            assert (await client.put("/api/content", json={"text": "x" * 16_001, "tag": ""})).status_code == 422
+            saved = await client.put("/api/content", json=new)
+            assert saved.json() == {"gone": ["hinge costs 4 euros"], "new": ["hinge costs 5 euros"]}
+            second = await client.put("/api/content", json=new)
+            assert (second.status_code, second.json()["detail"]) == (
+                409, "somebody else saved the content meanwhile: load it, and put in again what you changed",
+            )  # fmt: skip
+            changes = (await client.get("/api/audit")).json()
+    assert [(each["of"], each["outcome"]) for each in reversed(changes) if each["what"] == "content save"] == [
+        ("- hinge costs 4 euros; + hinge costs 5 euros", "begun"),
+        ("- hinge costs 4 euros; + hinge costs 5 euros", "done"),
+        ("no fact", "begun"),
+        ("no fact", f"refused: {second.json()['detail']}"),
+    ]

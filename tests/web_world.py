@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeapp.apps.content_file import BUNDLED_CONTENT, ContentFile
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, Box, CameraFrame, ConfigError, Outcome, TimestampKind, Verdict
 from edgeapp.core.record import AlarmRecord, GateRecord, Record, TurnRecord
@@ -195,7 +196,7 @@ async def device(
         site = await asyncio.to_thread(lambda: open_site(folder, live, **(where | more)))
         one = Device(live, history, site)
         site.touch = Touch(lambda: one.touches.append("pressed"), lambda: one.touches.append("released"))
-        site.face = Face(
+        site.face = lambda: Face(
             "Miller Tools",
             ("en", "de"),
             touch=True,
@@ -225,17 +226,25 @@ async def device(
 class Running:
     """A device in a thread of its own, for a browser that blocks this one."""
 
-    def __init__(self, folder: Path, port: int = 0) -> None:
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, port: int = 0, **more: Any) -> None:
+        self._folder, self._port, self._more = folder, port, more
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
         self.device: Device
 
     async def _main(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with device(
-            self._folder, self._port, ledger_rows=40, acknowledge=lambda: None, rules=Book(), golden=GoldenParts()
-        ) as self.device:
+        shop = self._folder / "shop.toml"
+        if not shop.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            shop.write_bytes(BUNDLED_CONTENT.read_bytes())
+        more: dict[str, Any] = {
+            "acknowledge": lambda: None,
+            "rules": Book(),
+            "golden": GoldenParts(),
+            "content": ContentFile(shop),
+        }
+        async with device(self._folder, self._port, ledger_rows=40, **(more | self._more)) as self.device:
             self._started.set()
             await self._end.wait()
 
@@ -258,9 +267,9 @@ class Running:
 
 
 @contextmanager
-def running(folder: Path, port: int = 0) -> Iterator[Running]:
-    """A device while the block runs."""
-    one = Running(folder, port)
+def running(folder: Path, port: int = 0, **more: Any) -> Iterator[Running]:
+    """A device while the block runs; `more` goes into its site."""
+    one = Running(folder, port, **more)
     one.start()
     try:
         yield one

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import BUNDLED_CONTENT, open_content
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.kiosk import converse, open_sound, open_voice
 from edgeapp.apps.kiosk_counts import KioskCounts
 from edgeapp.apps.qc import open_line, say
-from edgeapp.apps.station_voice import line_of, listens, open_station_voice, screen
+from edgeapp.apps.station_voice import STATION_CONTENT, line_of, listens, open_station_voice, screen
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
@@ -29,6 +30,7 @@ async def device(config: settings.Config, file: Path | None = None) -> None:
 
     front, courtesy, spoken = Front(config, file), Courtesy(config.protocols.requests), KioskCounts()
     counts: Counter[Outcome] = Counter()
+    shop = front.shop = open_content(config, STATION_CONTENT if listens(config) else BUNDLED_CONTENT)
 
     def count(record: AnyRecord) -> None:
         if isinstance(record, Verdict):
@@ -51,11 +53,11 @@ async def device(config: settings.Config, file: Path | None = None) -> None:
         if line.station.outputs.broker:
             spoken.tell(line.station.outputs.broker)
         if listens(config):
-            asked = await open_station_voice(config, parts, line_of(config, line.station, line.golden_due))
+            asked = await open_station_voice(config, parts, line_of(config, line.station, line.golden_due), shop)
             line.station.outputs.on_alarm.append(asked.alarm)
             voice, talk = asked.voice, asked.converse
         else:
-            voice = await open_voice(config, parts, live, kiosk_tools(counts=today))
+            voice = await open_voice(config, parts, shop, live, kiosk_tools(counts=today))
             talk = partial(converse, voice)
         await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import ContentFile, Reader, open_content
 from edgeapp.apps.kiosk_counts import KioskCounts, open_broker
 from edgeapp.apps.tools import kiosk_tools
 from edgeapp.apps.wake import attending, rule_of
@@ -22,10 +23,10 @@ from edgeapp.core.stage import Stage
 from edgeapp.core.stream import Stream
 from edgeapp.observe.throttle import Throttle
 from edgeapp.voice.answering import Answering, AnswerRule, Own
-from edgeapp.voice.content import Content, load_content
+from edgeapp.voice.content import Content
 from edgeapp.voice.conversation import Conversation, VoiceActivity
 from edgeapp.voice.endpoint import EndpointRule, preset
-from edgeapp.voice.grammar import grammar_of, kiosk_grammar
+from edgeapp.voice.grammar import Grammar, grammar_of, kiosk_grammar
 from edgeapp.voice.intents import intent_of
 from edgeapp.voice.openers import Openers
 from edgeapp.voice.speaker import Speaker
@@ -34,8 +35,6 @@ from edgeapp.voice.tools import Toolbox
 from edgeapp.voice.turns import Manners
 from edgeapp.voice.wake import Attention, Way
 from edgeapp.web.courtesy import Courtesy
-
-BUNDLED_CONTENT: Final = Path(__file__).parent.parent / "assets" / "kiosk.toml"
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,9 @@ class Voice:
     budget: Budget
     content: Callable[[], Content]
     """What is known now."""
+
+    shop: ContentFile
+    """Where it is written."""
 
     answer_rule: AnswerRule
     turn_model: Any = None
@@ -73,11 +75,12 @@ async def kiosk(config: settings.Config, file: Path | None = None) -> None:
     from edgeapp.apps.protocols import open_protocols  # it brings web servers, and knows this file
 
     front, courtesy, counts = Front(config, file), Courtesy(config.protocols.requests), KioskCounts()
+    shop = front.shop = open_content(config)
     async with AsyncExitStack() as stack:
         parts = Parts(stack, sink_of(config.records, stack, counts.note, *front.sinks))
         await front.open(parts)
         await open_broker(config, parts, counts)
-        voice = await open_voice(config, parts)
+        voice = await open_voice(config, parts, shop)
         await open_protocols(config, parts, voice, courtesy)
         ear, mouth = await open_sound(config.audio, parts)
         await converse(voice, config, parts, ear, mouth, courtesy.give_way_to, front.converses)
@@ -140,28 +143,26 @@ async def open_sound(audio: settings.Audio, parts: Parts) -> tuple[AsyncIterable
 async def open_voice(
     config: settings.Config,
     parts: Parts,
+    shop: ContentFile,
     live: Callable[[Content], Content] = lambda content: content,
     toolbox: Toolbox | None = None,
     *,
     own: Own = lambda _question, _turns: None,
     sentences: Sequence[str] = (),
-    bundled: Path = BUNDLED_CONTENT,
 ) -> Voice:
-    """The stages of one voice and what it says. `live` brings the content up to date before each reply.
+    """The stages of one voice and what it says: what `shop` knows, which `live` brings up to date before each reply.
 
-    `own` is what the application answers by itself, `sentences` what may be said to it beside what the content is asked about, and
-    `bundled` the content if the configuration names none.
+    `own` is what the application answers by itself, `sentences` what may be said to it beside what the content is asked about.
     """
     voice, shares = config.voice, config.voice.shares
     budget = Budget(
         round(voice.budget_ms * MS),
         {"stt": round(shares.stt_ms * MS), "llm": round(shares.llm_ms * MS), "tts": round(shares.tts_ms * MS)},
     )
-    content = load_content(Path(voice.content) if voice.content else bundled)
     tools = toolbox or kiosk_tools()
-    tools.check(content)
+    await shop.add(_carrying_out(tools))
     called = voice.wake.keyphrase if "keyphrase" in voice.wake.ways else ""
-    stt = await open_stt(config, parts, content, called, sentences)
+    stt = await open_stt(config, parts, shop, called, sentences)
     llm = await parts.stage(voice.llm, "voice.llm", lambda prompt: len(prompt.system) + len(prompt.question))
     endpoint = voice.endpoint
     rule = AnswerRule(
@@ -171,7 +172,7 @@ async def open_voice(
         history_tokens=voice.history_tokens,
         facts_most=voice.facts_per_question,
     )
-    answering = Answering(llm, lambda: live(content), toolbox=tools, own=own, rule=rule)
+    answering = Answering(llm, lambda: live(shop.content), toolbox=tools, own=own, rule=rule)
     await answering.prefill(())
     return Voice(
         vad=await parts.engine(voice.vad, "voice.vad"),
@@ -188,7 +189,8 @@ async def open_voice(
             stop_threshold=endpoint.stop_threshold,
         ),
         budget=budget,
-        content=lambda: live(content),
+        content=lambda: live(shop.content),
+        shop=shop,
         answer_rule=rule,
         turn_model=await parts.engine(voice.turn, "voice.turn") if voice.turn is not None else None,
         sentences=sentences,
@@ -196,23 +198,53 @@ async def open_voice(
 
 
 async def open_stt(
-    config: settings.Config, parts: Parts, content: Content, keyphrase: str = "", sentences: Sequence[str] = ()
+    config: settings.Config, parts: Parts, shop: ContentFile, keyphrase: str = "", sentences: Sequence[str] = ()
 ) -> Stage[Utterance, Transcript]:
-    """A recogniser that knows what may be asked of this content, and `sentences`. Each microphone needs one of its own."""
+    """A recogniser that knows what may be asked of this shop, and `sentences`. Each microphone needs one of its own."""
     stt = await parts.stage(config.voice.stt, "voice.stt", lambda utterance: utterance.samples.nbytes)
     if hasattr(stt.local, "use_grammar"):
-        items = [item.name for item in content.items]
-        grammar = kiosk_grammar(items, list(content.hours), list(content.zones))
-        grammar = grammar_of((*sentences, *grammar.sentences))
-        await stt.local.use_grammar(grammar.sentences, keyphrase, rarer=grammar.greeted().sentences)
+        await shop.add(_hearing(stt.local, keyphrase, sentences))
     return stt
+
+
+def _hearing(engine: Any, keyphrase: str, sentences: Sequence[str]) -> Reader:
+    """A recogniser with a grammar: it must have the sound of every word that may be asked for."""
+    used: Grammar | None = None
+
+    def grammar(content: Content) -> Grammar:
+        items = [item.name for item in content.items]
+        return grammar_of((*sentences, *kiosk_grammar(items, list(content.hours), list(content.zones)).sentences))
+
+    async def check(content: Content) -> None:
+        await engine.check_words(grammar(content).words())
+
+    async def use(content: Content) -> None:
+        nonlocal used
+        wanted = grammar(content)
+        if wanted != used:  # another price asks for no other ears
+            await engine.use_grammar(wanted.sentences, keyphrase, rarer=wanted.greeted().sentences)
+            used = wanted
+
+    return Reader(check, use)
+
+
+def _carrying_out(tools: Toolbox) -> Reader:
+    """The calls that a content offers must be some that this device can carry out."""
+
+    async def check(content: Content) -> None:
+        tools.check(content)
+
+    async def use(_: Content) -> None:
+        """It is told at each call what is asked for."""
+
+    return Reader(check, use)
 
 
 async def open_conversation(
     config: settings.Config, parts: Parts, voice: Voice | None = None, attention: Attention | None = None
 ) -> Conversation:
     """One conversation with this voice (or the configured one, opened here), its openers rendered, ready to listen."""
-    voice = voice or await open_voice(config, parts)
+    voice = voice or await open_voice(config, parts, open_content(config))
     manners = Manners(
         barge_in=config.audio.echo != "half-duplex",
         history_turns=config.voice.history_turns,

@@ -40,7 +40,7 @@ async def open_protocols(config: settings.Config, parts: Parts, voice: Voice, co
 
     answering = _answering(voice)
     guests = Guests(
-        stt=(await open_stt(config, parts, voice.content(), sentences=voice.sentences)).local,
+        stt=(await open_stt(config, parts, voice.shop, sentences=voice.sentences)).local,
         vad=await parts.engine(config.voice.vad, "voice.vad"),
         tts=voice.tts.local,
         llm=voice.llm.local,
@@ -70,7 +70,7 @@ async def _open_wyoming(config: settings.Config, parts: Parts, voice: Voice, gue
     section, keyphrase = config.protocols.wyoming, None
     if section.wake and hasattr(voice.stt.local, "use_grammar"):
         phrase = config.voice.wake.keyphrase
-        stt = (await open_stt(config, parts, voice.content(), phrase, voice.sentences)).local
+        stt = (await open_stt(config, parts, voice.shop, phrase, voice.sentences)).local
         keyphrase = Keyphrase(phrase, stt, await parts.engine(config.voice.vad, "voice.vad"), voice.rule)
     names = wyoming_server.Names(config.voice.stt.engine, config.voice.tts.engine)
     port = await parts.stack.enter_async_context(
@@ -104,7 +104,7 @@ async def _seat(config: settings.Config, parts: Parts, voice: Voice, answering: 
     from edgeapp.web.realtime_sound import OptionalVoice
 
     tts = OptionalVoice(voice.tts.local)
-    stt: Any = (await open_stt(config, parts, voice.content(), sentences=voice.sentences)).local
+    stt: Any = (await open_stt(config, parts, voice.shop, sentences=voice.sentences)).local
     vad = await parts.engine(config.voice.vad, "voice.vad")
     openers, manners = Openers(), Manners(history_turns=config.voice.history_turns, log_text=True)
     await openers.render(voice.tts.local, also=(manners.cannot_answer,))

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from edgeapp import config as settings
 from edgeapp.apps import golden as known
+from edgeapp.apps.content_file import open_content
 from edgeapp.apps.desk import GoldenDesk, RuleDesk
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.eyes import belt_of, window_of
@@ -23,7 +24,7 @@ from edgeapp.apps.inspection import Sight, camera_name, open_camera, open_sight,
 from edgeapp.apps.rule_switch import RuleSwitch
 from edgeapp.apps.rules import OpenedRule, book_key, last_rule, note_rule, rule_in_use
 from edgeapp.apps.station import EachFrame, OnTheirWay, QcStation, open_station
-from edgeapp.apps.station_voice import screen, speaking
+from edgeapp.apps.station_voice import STATION_CONTENT, listens, screen, speaking
 from edgeapp.apps.web import Front
 from edgeapp.apps.wiring import Parts, sink_of
 from edgeapp.core.events import MS, CameraFrame, Outcome, Trigger, Verdict
@@ -39,6 +40,7 @@ _SHOWN_MAX: Final = 16  # pictures whose verdicts are on their way to the disk
 async def station(config: settings.Config, file: Path | None = None) -> None:
     """Judge parts until the camera's source ends or somebody stops it. `file` is where the configuration was read."""
     front = Front(config, file)
+    shop = front.shop = open_content(config, STATION_CONTENT) if listens(config) else None
     async with AsyncExitStack() as stack:
         placements = Placements()
         parts = Parts(stack, sink_of(config.records, stack, placements, screen, *front.sinks))
@@ -46,7 +48,7 @@ async def station(config: settings.Config, file: Path | None = None) -> None:
         line.on_told.append(say)
         line.show_on(front)
         await front.open(parts)
-        async with speaking(config, parts, line.station, line.golden_due, front.converses):
+        async with speaking(config, parts, line.station, line.golden_due, shop, front.converses):
             await line.run()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import ContentFile
 from edgeapp.apps.kiosk import Voice, converse, open_sound, open_voice
 from edgeapp.apps.station import QcStation
 from edgeapp.apps.station_desk import Desk
@@ -94,18 +95,18 @@ class StationVoice:
                 await asyncio.wait(telling)
 
 
-async def open_station_voice(config: settings.Config, parts: Parts, line: Line) -> StationVoice:
-    """Its voice, grammar and content, ready for `converse`. Raises ConfigError, BackendError."""
+async def open_station_voice(config: settings.Config, parts: Parts, line: Line, shop: ContentFile) -> StationVoice:
+    """Its voice and grammar, ready for `converse`; it knows `shop` beside the line. Raises ConfigError, BackendError."""
     section, labels = config.voice.station, config.vision.rule.defects
     announcer, calendar = Announcer(round(section.again_ms * MS)), Calendar(shifts_utc=line.shifts_utc)
     desk = Desk(line, labels, calendar, announcer, parts.sink, parts.lane("voice.station"))
     voice = await open_voice(
         config,
         parts,
+        shop,
         toolbox=desk.toolbox(),
         own=desk.own,
         sentences=station_grammar(labels).sentences,
-        bundled=STATION_CONTENT,
     )
     parts.count_drops("voice.station", announcer)
     return StationVoice(voice, desk, announcer, speaks=section.speak_alarms)
@@ -137,13 +138,14 @@ async def speaking(
     parts: Parts,
     booth: QcStation,
     golden_due: Callable[[], str] | None,
+    shop: ContentFile | None,
     *on_open: Callable[[Conversation], None],
 ) -> AsyncIterator[None]:
-    """Answer at the station and say its alarms meanwhile, if the configuration says so."""
-    if not listens(config):
+    """Answer at the station and say its alarms meanwhile; without a `shop` it is silent."""
+    if shop is None:
         yield
         return
-    spoken = await open_station_voice(config, parts, line_of(config, booth, golden_due))
+    spoken = await open_station_voice(config, parts, line_of(config, booth, golden_due), shop)
     booth.outputs.on_alarm.append(spoken.alarm)
     ear, mouth = await open_sound(config.audio, parts)
     async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import ContentFile
 from edgeapp.apps.gate import check
 from edgeapp.apps.rules import rule_of
 from edgeapp.apps.wiring import Parts
@@ -24,7 +25,7 @@ from edgeapp.models.store import pulled_root
 from edgeapp.observe.stall import StallMeter
 from edgeapp.observe.vitals import Vitals
 from edgeapp.vision.rules import InspectionRule
-from edgeapp.voice.content import DAYS, Content, hours_text, load_content
+from edgeapp.voice.content import DAYS, Content, hours_text
 from edgeapp.voice.conversation import Conversation
 from edgeapp.voice.glance import Doing, Fading, Glance
 from edgeapp.voice.wake import Way
@@ -65,7 +66,6 @@ class Front:
 
         self._conversation: Conversation | None = None
         self._fading = Fading(round(config.web.idle_ms * MS))
-        self._face = Face(config.name, config.web.languages, idle_ms=config.web.idle_ms)
         self._touch: Touch | None = None
         self._site: Site | None = None
         self.ledger: tuple[Path, Book | None] | None = None
@@ -74,6 +74,9 @@ class Front:
         configured = rule_of(config.vision.rule)
         self.rule: Callable[[], InspectionRule] = lambda: configured
         """What decides now: which boxes are drawn, and what a part can be judged to have."""
+
+        self.shop: ContentFile | None = None
+        """What the voice knows, if there is one."""
 
         self.rules: Rules | None = None
         self.golden: Golden | None = None
@@ -93,24 +96,27 @@ class Front:
 
     def converses(self, conversation: Conversation) -> None:
         """Show `conversation` on the kiosk's face."""
-        from edgeapp.apps.kiosk import BUNDLED_CONTENT  # which knows this file
-
-        wake, web, attention = self._config.voice.wake, self._config.web, conversation.attention
-        named = self._config.voice.content
-        content = load_content(Path(named) if named else BUNDLED_CONTENT)
+        attention = conversation.attention
         self._conversation = conversation
         self._touch = Touch(lambda: attention.pressed(now_ns()), lambda: attention.released(now_ns()))
-        self._face = Face(
+        if self._site is not None:
+            self._site.touch = self._touch
+
+    def _face(self) -> Face:
+        """The kiosk's face, as the content is now."""
+        web, content = self._config.web, self.shop.content if self.shop else None
+        if self._conversation is None or content is None:
+            return Face(content.name if content else self._config.name, web.languages, idle_ms=web.idle_ms)
+        wake, rule = self._config.voice.wake, self._conversation.attention.rule
+        return Face(
             content.name,
             web.languages,
-            keyphrase=wake.keyphrase if Way.KEYPHRASE in attention.rule.ways else "",
-            touch=bool({Way.KEY, Way.ALWAYS} & attention.rule.ways),
+            keyphrase=wake.keyphrase if Way.KEYPHRASE in rule.ways else "",
+            touch=bool({Way.KEY, Way.ALWAYS} & rule.ways),
             questions=_questions(content),
             hours=tuple((day, hours_text(content.hours[day])) for day in DAYS if day in content.hours),
             idle_ms=web.idle_ms,
         )
-        if self._site is not None:
-            self._site.face, self._site.touch = self._face, self._touch
 
     async def open(self, parts: Parts) -> str:
         """Begin to serve, until `parts` is closed; the address, or nothing. Raises ConfigError."""
@@ -153,6 +159,7 @@ class Front:
             ledger=self.ledger[1] if self.ledger else None,
             sort=lambda boxes: self.rule().counted(boxes),
             defects=lambda: self.rule().defects,
+            content=self.shop,
             rules=self.rules,
             golden=self.golden,
             acknowledge=self.acknowledge,
@@ -182,6 +189,8 @@ class Front:
 
         self.live.beside(meter)
         self.live.sample("captions", 100 * MS, self._captions)
+        if shop := self.shop:
+            self.live.sample("content", 1_000 * MS, lambda: {"tag": shop.tag})
         self.live.sample("links", 1_000 * MS, lambda: {name: _weather(link) for name, link in parts.links.items()})
         self.live.sample("devices", 1_000 * MS, lambda: devices_of(parts))
         self.live.sample(

@@ -21,9 +21,10 @@ from typing import Any, Final
 import numpy as np
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.apps.gate import BOOT_S, PACKAGES, ask_build, ask_package, builds, golden_of
 from edgeapp.apps.inspection import open_inspection
-from edgeapp.apps.kiosk import BUNDLED_CONTENT, open_conversation
+from edgeapp.apps.kiosk import open_conversation
 from edgeapp.apps.wiring import Parts
 from edgeapp.bench.core import Bar, at_most, last_json, run_bench
 from edgeapp.bench.held_out import scripts

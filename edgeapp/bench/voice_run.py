@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import open_content
 from edgeapp.apps.kiosk import Voice, open_conversation, open_voice
 from edgeapp.apps.wiring import Parts
 from edgeapp.bench.voice_score import Heard
@@ -98,7 +99,7 @@ async def alone(turns: Sequence[SpokenTurn], config: settings.Config) -> list[fl
     """
     took: list[float | None] = []
     async with AsyncExitStack() as stack:
-        voice = await open_voice(config, Parts(stack, lambda _: None))
+        voice = await open_voice(config, Parts(stack, lambda _: None), open_content(config))
         ear, from_ms = Endpointer(voice.rule), 0.0  # one for all: its numbers are the recogniser's
         for turn in turns:
             took.append(await _critical_ms(voice, ear, turn, from_ms))

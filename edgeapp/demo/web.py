@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import shutil
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeapp import config as settings
+from edgeapp.apps.content_file import BUNDLED_CONTENT, open_content
 from edgeapp.apps.evidence import Placements
 from edgeapp.apps.kiosk import open_conversation, open_voice
 from edgeapp.apps.qc import open_line
@@ -53,18 +55,22 @@ async def demo_web(out: Path, port: int, seconds: float | None) -> bool:
         app="device",
         audio=settings.Audio(echo="none"),  # the virtual device has none
         records=settings.Records(path=str(out / "records.jsonl")),
+        voice=settings.Voice(content=str(folder / "shop.toml")),
         station=settings.Station(folder=str(folder / "ledger"), pass_share=0.1, quota_mb=200.0, lot="demo"),
         web=settings.Web(serve=True, port=port, languages=("en", "de", "fr", "es")),
     )
     password = await asyncio.to_thread(_engineer, Users(folder / "users.json"))
+    if not (folder / "shop.toml").exists():
+        shutil.copyfile(BUNDLED_CONTENT, folder / "shop.toml")
     await asyncio.to_thread(_draw_past, folder / "ledger")
     front = Front(config, folder=folder)
+    shop = front.shop = open_content(config)
     async with AsyncExitStack() as stack:
         placements = Placements()
         parts = Parts(stack, sink_of(config.records, stack, placements, *front.sinks))
         line = await open_line(config, parts, placements)
         line.show_on(front)
-        conversation = await open_conversation(config, parts, await open_voice(config, parts), Attention())
+        conversation = await open_conversation(config, parts, await open_voice(config, parts, shop), Attention())
         front.converses(conversation)
         url = await front.open(parts)
         sys.stderr.write(f"edgeapp: sign in at {url}/login as demo with {password}\n")

@@ -122,6 +122,7 @@ class PocketSphinx:
         self._speech_rms = _SPEECH_RMS
         # A second decoder that refuses least, for `suppose`; made with the first grammar that is given as sentences.
         self._second: Any = None
+        self._second_search = ""
         self._supposing = asyncio.Lock()
         self._wider: frozenset[str] = frozenset()  # the sentences it knows
         self._supposed: tuple[int, Transcript] = (0, _NOTHING)  # utterance and its last reading
@@ -188,11 +189,16 @@ class PocketSphinx:
         text then begins with it. `Transcript.complete` is about what follows it: alone it is not complete.
         Raises ConfigError, naming them, for words without a pronunciation, and for text that is no JSGF.
         """
-        async with self._one_at_a_time:
+        async with self._supposing, self._one_at_a_time:  # the second decoder must not lose its search in the middle
             await self._lane.run(partial(self._use_grammar, grammar, keyphrase), label="load")
             if self._options.phone_loop and not isinstance(grammar, str):
                 sentences = tuple(dict.fromkeys((*grammar, *rarer)))
                 await self._lane.run(partial(self._use_second, sentences, keyphrase), label="load")
+
+    async def check_words(self, words: Sequence[str]) -> None:
+        """Raise ConfigError, naming them, if some of these words have no pronunciation: a grammar of them would be refused."""
+        async with self._one_at_a_time:
+            await self._lane.run(partial(self.need_words, set(words), teach=False), label="load")
 
     async def forget(self) -> None:
         """Be as just loaded, but for the grammar: what was heard so far has taught nothing about the microphone."""
@@ -354,6 +360,9 @@ class PocketSphinx:
         begin = opening[0][0] if opening else start
         second.add_fsg(name := self._new_name(), second.create_fsg(name, begin, final, arcs + loop + opening))
         second.activate_search(name)
+        if self._second_search:
+            second.remove_search(self._second_search)
+        self._second_search = name
         self._wider, self._supposed = frozenset(sentences), (0, _NOTHING)
         self._begun |= _beginnings(sentences)
 
@@ -421,10 +430,11 @@ class PocketSphinx:
         state = {each[0]: int(each[1]) for each in fields if each and each[0] in {"START_STATE", "FINAL_STATE"}}
         return arcs, state["START_STATE"], state["FINAL_STATE"]
 
-    def need_words(self, words: set[str]) -> None:
-        """Raises ConfigError naming those that have no pronunciation."""
-        _teach_plurals(self._decoder, words)
-        missing = sorted(word for word in words if self._decoder.lookup_word(word) is None)
+    def need_words(self, words: set[str], *, teach: bool = True) -> None:
+        """Raises ConfigError naming those that have no pronunciation; plurals are made out of their singulars."""
+        if teach:
+            _teach_plurals(self._decoder, words)
+        missing = sorted(word for word in words if not _sounds_of(self._decoder, word))
         if missing:
             named = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
             raise ConfigError(
@@ -549,13 +559,19 @@ def _choose(engine: PocketSphinx, decoder: Any, options: Options) -> None:
 def _teach_plurals(decoder: Any, words: set[str]) -> None:
     """Give plurals that the dictionary lacks the sounds of their singulars and an ending: "burrs" is "B ER Z"."""
     for word in sorted(words):
-        if decoder.lookup_word(word) is not None or not word.endswith("s"):
-            continue
-        one = decoder.lookup_word(word[:-2]) if word.endswith("es") else None
-        if sounds := one or decoder.lookup_word(word[:-1]):
-            last = sounds.split()[-1]
-            ending = "AH Z" if last in _HISSES else "S" if last in _VOICELESS else "Z"
-            decoder.add_word(word, f"{sounds} {ending}", False)
+        if decoder.lookup_word(word) is None and (sounds := _sounds_of(decoder, word)):
+            decoder.add_word(word, sounds, False)
+
+
+def _sounds_of(decoder: Any, word: str) -> str:
+    """The dictionary's phones, or those made out of the singular's; empty if there are none."""
+    if (sounds := decoder.lookup_word(word)) is not None or not word.endswith("s"):
+        return sounds or ""
+    one = decoder.lookup_word(word[:-2]) if word.endswith("es") else None
+    if not (sounds := one or decoder.lookup_word(word[:-1])):
+        return ""
+    last = sounds.split()[-1]
+    return f"{sounds} {'AH Z' if last in _HISSES else 'S' if last in _VOICELESS else 'Z'}"
 
 
 def _phones_of(dictionary: Path) -> list[str]:

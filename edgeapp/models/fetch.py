@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Unfinished(Exception):
         self.status = status
 
 
+class Stopped(Exception):
+    """Somebody does not want it any more. What came stays for the next pull."""
+
+
 class _Again(Exception):
     """Nothing more comes of a response; the next one may bring it."""
 
@@ -86,14 +91,18 @@ def client(token: str, agent: str, patience: Patience) -> Iterator[httpx.Client]
         yield found
 
 
-def fetch(http: httpx.Client, url: str, partial: Path, size: int, count: Count, patience: Patience) -> None:
+def fetch(
+    http: httpx.Client, url: str, partial: Path, size: int, count: Count, patience: Patience, stop: Event | None = None
+) -> None:
     """Bring the file `partial` to its `size` in bytes, going on where it stands.
 
-    Raises Unfinished when patience is over or the server refuses, OSError when the disk does (ENOSPC, EFBIG). Either way
-    `partial` keeps what came. Whether the bytes are right is the caller's to check.
+    Raises Unfinished when patience is over or the server refuses, OSError when the disk does (ENOSPC, EFBIG), Stopped after `stop`
+    was set: with the next piece, or within the patience for a stall. Either way `partial` keeps what came. Whether the bytes are right is
+    the caller's to check.
     """
     import httpx
 
+    stop = stop or Event()
     descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     with FileIO(descriptor, "a+b") as stream:
         if os.fstat(descriptor).st_size > size:
@@ -106,8 +115,10 @@ def fetch(http: httpx.Client, url: str, partial: Path, size: int, count: Count, 
                 os.fsync(descriptor)
                 return
             why, wait_s = "it ended too early", 0.0
+            if stop.is_set():
+                raise Stopped
             try:
-                _go_on(http, url, stream, size, count, patience)
+                _go_on(http, url, stream, size, count, patience, stop)
             except _Again as again:
                 why, wait_s = again.why, again.wait_s
                 if again.anew:
@@ -122,12 +133,14 @@ def fetch(http: httpx.Client, url: str, partial: Path, size: int, count: Count, 
             failed += 1
             if failed >= patience.tries:
                 raise Unfinished(why)
-            time.sleep(min(max(wait_s, patience.wait_s * 2 ** (failed - 1)), patience.longest_wait_s))
+            stop.wait(min(max(wait_s, patience.wait_s * 2 ** (failed - 1)), patience.longest_wait_s))
         if os.fstat(descriptor).st_size != size:
             raise Unfinished(f"{patience.requests} requests were not enough")
 
 
-def _go_on(http: httpx.Client, url: str, stream: FileIO, size: int, count: Count, patience: Patience) -> None:
+def _go_on(
+    http: httpx.Client, url: str, stream: FileIO, size: int, count: Count, patience: Patience, stop: Event
+) -> None:
     """One request for the rest; what it brings is written as it comes."""
     have = os.fstat(stream.fileno()).st_size
     with http.stream("GET", url, headers={"Range": f"bytes={have}-"} if have else {}) as response:
@@ -145,6 +158,8 @@ def _go_on(http: httpx.Client, url: str, stream: FileIO, size: int, count: Count
             have += len(piece)
             brought += len(piece)
             count(len(piece))
+            if stop.is_set():
+                raise Stopped
             if time.monotonic() - since > patience.stall_s:
                 if brought < patience.least_bytes:
                     raise _Again("it all but stands still")

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any, Final
 
 from edgeapp.core.events import ConfigError
@@ -63,11 +64,17 @@ class _Listed:
 
 
 def pull(
-    source: Source, say: Say, watch: Watch, accept: Accept = lambda *_: None, patience: Patience = Patience()
+    source: Source,
+    say: Say,
+    watch: Watch,
+    accept: Accept = lambda *_: None,
+    patience: Patience = Patience(),
+    stop: Event | None = None,
 ) -> Model:
     """Have `source` on this device, whole and verified; return its record. Raises ConfigError in one sentence.
 
-    `accept` is asked if another version of the model is here already, which stays if it refuses.
+    `accept` is asked if another version of the model is here already, which stays if it refuses. Once another thread sets `stop`
+    it ends with Stopped, unless all files are here by then: what came stays, and the next pull goes on there.
     """
     check_source(source, "the catalogue")
     if source.name in {model.name for model in bundled()}:
@@ -75,7 +82,7 @@ def pull(
     root = pulled_root()
     try:
         with alone(source.name, "pull"):
-            return _pull_alone(source, say, watch, accept, patience)
+            return _pull_alone(source, say, watch, accept, patience, stop or Event())
     except OSError as error:
         if error.errno in _FULL:
             raise ConfigError(
@@ -88,7 +95,7 @@ def pull(
         ) from error
 
 
-def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience: Patience) -> Model:
+def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience: Patience, stop: Event) -> Model:
     before = recorded(source.name)
     try:
         token = _token(source)
@@ -109,7 +116,8 @@ def _pull_alone(source: Source, say: Say, watch: Watch, accept: Accept, patience
     _check_space(source, listed, staged)
     with _errors(source), client(token, "edgeapp", patience) as http:
         files = [
-            _bring(source, each, revision, known.get(each.path, ""), staged, http, watch, patience) for each in listed
+            _bring(source, each, revision, known.get(each.path, ""), staged, http, watch, patience, stop)
+            for each in listed
         ]
     if unknown := [each.path for each in files if each.path not in known]:
         say(f"trust on first use: what came for {', '.join(unknown)} is recorded, and expected from now on")
@@ -217,6 +225,7 @@ def _bring(
     http: Any,
     watch: Watch,
     patience: Patience,
+    stop: Event,
 ) -> ModelFile:
     """Have one file in `staged`, checked; what is there of it from an earlier pull is used."""
     import huggingface_hub
@@ -227,12 +236,12 @@ def _bring(
         final.rename(part)  # it is checked again: it may have been written by a machine that lost its power
     url = huggingface_hub.hf_hub_url(source.repository, listed.name, revision=revision, endpoint=_endpoint())
     count = watch(listed.name, listed.size)
-    fetch(http, url, part, listed.size, count, patience)
+    fetch(http, url, part, listed.size, count, patience, stop)
     digest = sha256_of(part)
     if _missed(part, digest, listed, known):  # perhaps an old beginning, or an accident: a whole new copy tells
         part.unlink()
         count(-listed.size)
-        fetch(http, url, part, listed.size, count, patience)
+        fetch(http, url, part, listed.size, count, patience, stop)
         digest = sha256_of(part)
         if expected := _missed(part, digest, listed, known):
             part.unlink()

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgeapp.core.events import ConfigError
 from edgeapp.voice.prompt import TOOL
+from edgeapp.voice.toml_lines import line_of
 
 ZONES = (
     "front left", "front center", "front right", "side left", "side right", "rear left", "rear center", "rear right",
@@ -28,7 +29,19 @@ MAX_ARGUMENTS = 3  # of a tool
 
 _WORDS = re.compile(r"[A-Za-z0-9][A-Za-z0-9' -]*")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
+
+
+_Path = tuple[str | int, ...]  # of a value: ("items", 2, "price")
+
+
+class _Wrong(Exception):
+    """What is not right with the value at `path`."""
+
+    def __init__(self, path: _Path, why: str) -> None:
+        super().__init__(f"{_shown(path)} {why}")
+        self.path = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +93,7 @@ class Content:
 
 
 def load_content(path: Path) -> Content:
-    """Read a kiosk content file. Raises ConfigError, naming the file and the key, for anything that is not right."""
+    """Read a kiosk content file. Raises ConfigError, naming the file, the line and the key, for anything that is not right."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -91,28 +104,14 @@ def load_content(path: Path) -> Content:
 
 
 def parse_content(text: str, source: str = "kiosk content") -> Content:
-    """TOML text -> Content. `source` is named in every ConfigError."""
+    """TOML text -> Content. Raises ConfigError with `source`, the line and the key."""
     try:
         table = tomllib.loads(text, parse_float=Decimal)
+        return _content(table)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
-    _only(table, {"name", "items", "hours", "zones", "qc", "tools"}, source, "")
-    items = _list(table, "items", source)
-    if len(items) > MAX_ITEMS:
-        raise ConfigError(f"{source}: items has {len(items)} entries; list at most {MAX_ITEMS}")
-    parsed = tuple(_item(entry, f"items[{number}]", source) for number, entry in enumerate(items))
-    names = [item.name for item in parsed]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise ConfigError(f"{source}: items[{number}].name '{name}' is there twice; give every item its own name")
-    return Content(
-        name=_words(table, "name", source, "name"),
-        items=parsed,
-        hours=_hours(_table(table, "hours", source), source),
-        zones=_zones(_table(table, "zones", source), source),
-        qc=_qc(_table(table, "qc", source), source) if "qc" in table else None,
-        tools=_tools(_list(table, "tools", source), source),
-    )
+    except _Wrong as wrong:
+        raise ConfigError(f"{source}, line {line_of(text, wrong.path)}: {wrong}") from wrong
 
 
 def with_counts(content: Content, passed: int, failed: int, not_inspected: int) -> Content:
@@ -227,31 +226,48 @@ def _item_facts(item: Item) -> list[Fact]:
     return found
 
 
-def _item(entry: object, key: str, source: str) -> Item:
+def _content(table: Mapping[str, object]) -> Content:
+    _only(table, {"name", "items", "hours", "zones", "qc", "tools"})
+    items = tuple(_item(entry, ("items", n)) for n, entry in enumerate(_list(table, "items", MAX_ITEMS)))
+    names = [item.name for item in items]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise _Wrong(("items", number, "name"), f"'{name}' is there twice; give every item its own name")
+    return Content(
+        name=_words(table, "name"),
+        items=items,
+        hours=_hours(_table(table, "hours")),
+        zones=_zones(_table(table, "zones")),
+        qc=_qc(_table(table, "qc")) if "qc" in table else None,
+        tools=tuple(_tool(entry, ("tools", n)) for n, entry in enumerate(_list(table, "tools", MAX_TOOLS))),
+    )
+
+
+def _item(entry: object, path: _Path) -> Item:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{source}: {key} must be a table with name, price, stock and where")
-    _only(entry, {"name", "price", "stock", "where"}, source, f"{key}.")
+        raise _Wrong(path, "must be a table with name, price, stock and where")
+    _only(entry, {"name", "price", "stock", "where"}, path)
     where = entry.get("where")
     if where is not None and where not in ZONES:
-        raise ConfigError(f"{source}: {key}.where is {where!r}; use one of {', '.join(ZONES)}")
-    stock = _count(entry, "stock", source, f"{key}.stock") if "stock" in entry else None
-    return Item(_words(entry, "name", source, f"{key}.name").lower(), _price(entry, source, key), stock, where)
+        raise _Wrong((*path, "where"), f"is {where!r}; use one of {', '.join(ZONES)}")
+    stock = _count(entry, "stock", path) if "stock" in entry else None
+    return Item(_words(entry, "name", path).lower(), _price(entry, path), stock, where)
 
 
-def _price(entry: Mapping[str, object], source: str, key: str) -> int | None:
+def _price(entry: Mapping[str, object], path: _Path) -> int | None:
     if "price" not in entry:
         return None
-    price = entry["price"]
+    price, path = entry["price"], (*path, "price")
     if isinstance(price, bool) or not isinstance(price, int | Decimal):
-        raise ConfigError(f"{source}: {key}.price is {price!r}; write euros and cents as a number such as 12.50")
+        raise _Wrong(path, f"is {price!r}; write euros and cents as a number such as 12.50")
     cents = Decimal(price) * 100
     if not cents.is_finite() or cents != int(cents) or not 0 < cents <= MAX_COUNT * 100:
-        raise ConfigError(f"{source}: {key}.price is {price}; it must be above 0 with at most two decimals")
+        raise _Wrong(path, f"is {price}; it must be above 0 with at most two decimals")
     return int(cents)
 
 
-def _hours(table: Mapping[str, object], source: str) -> dict[str, Hours]:
-    _only(table, set(DAYS), source, "hours.")
+def _hours(table: Mapping[str, object]) -> dict[str, Hours]:
+    _only(table, set(DAYS), ("hours",))
     hours: dict[str, Hours] = {}
     for day, value in table.items():
         if value == "closed":
@@ -261,75 +277,80 @@ def _hours(table: Mapping[str, object], source: str) -> dict[str, Hours]:
         clocks = [_CLOCK.fullmatch(time) for time in times if isinstance(time, str)]
         minutes = [int(clock[1]) * 60 + int(clock[2]) for clock in clocks if clock]
         if len(minutes) != 2 or minutes[0] >= minutes[1]:
-            raise ConfigError(f'{source}: hours.{day} is {value!r}; write ["08:00", "18:00"] or "closed"')
+            raise _Wrong(("hours", day), f'is {value!r}; write ["08:00", "18:00"] or "closed"')
         hours[day] = Hours(minutes[0], minutes[1])
     return hours
 
 
-def _zones(table: Mapping[str, object], source: str) -> dict[str, str]:
-    _only(table, set(ZONES), source, "zones.")
-    return {zone: _words(table, zone, source, f'zones."{zone}"') for zone in table}
+def _zones(table: Mapping[str, object]) -> dict[str, str]:
+    _only(table, set(ZONES), ("zones",))
+    return {zone: _words(table, zone, ("zones",)) for zone in table}
 
 
-def _qc(table: Mapping[str, object], source: str) -> QcCounts:
+def _qc(table: Mapping[str, object]) -> QcCounts:
     keys = ("passed", "failed", "not_inspected")
-    _only(table, set(keys), source, "qc.")
-    passed, failed, not_inspected = (_count(table, key, source, f"qc.{key}") for key in keys)
+    _only(table, set(keys), ("qc",))
+    passed, failed, not_inspected = (_count(table, key, ("qc",)) for key in keys)
     return QcCounts(passed, failed, not_inspected)
 
 
-def _tools(entries: list[object], source: str) -> tuple[Tool, ...]:
-    if len(entries) > MAX_TOOLS:
-        raise ConfigError(f"{source}: tools has {len(entries)} entries; list at most {MAX_TOOLS}")
-    return tuple(_tool(entry, f"tools[{number}]", source) for number, entry in enumerate(entries))
-
-
-def _tool(entry: object, key: str, source: str) -> Tool:
+def _tool(entry: object, path: _Path) -> Tool:
     if not isinstance(entry, dict):
-        raise ConfigError(f"{source}: {key} must be a table with about, name and arguments")
-    _only(entry, {"about", "name", "arguments"}, source, f"{key}.")
-    given = _table(entry, "arguments", source)
+        raise _Wrong(path, "must be a table with about, name and arguments")
+    _only(entry, {"about", "name", "arguments"}, path)
+    given = _table(entry, "arguments", path)
     name = entry.get("name")
     for word in (name, *given):
         if not isinstance(word, str) or not _IDENTIFIER.fullmatch(word):
-            raise ConfigError(f"{source}: {key} has the name {word!r}; use small letters, digits and _")
+            raise _Wrong(path, f"has the name {word!r}; use small letters, digits and _")
     if len(given) > MAX_ARGUMENTS:
-        raise ConfigError(f"{source}: {key}.arguments has {len(given)} entries; give at most {MAX_ARGUMENTS}")
-    arguments = {word: _words(given, word, source, f"{key}.arguments.{word}") for word in given}
-    return Tool(_words(entry, "about", source, f"{key}.about"), str(name), arguments)
+        raise _Wrong((*path, "arguments"), f"has {len(given)} entries; give at most {MAX_ARGUMENTS}")
+    arguments = {word: _words(given, word, (*path, "arguments")) for word in given}
+    return Tool(_words(entry, "about", path), str(name), arguments)
 
 
-def _count(table: Mapping[str, object], key: str, source: str, name: str) -> int:
+def _count(table: Mapping[str, object], key: str, path: _Path) -> int:
     value = table.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
-        raise ConfigError(f"{source}: {name} is {value!r}; write a whole number from 0 to {MAX_COUNT}")
+        raise _Wrong((*path, key), f"is {value!r}; write a whole number from 0 to {MAX_COUNT}")
     return value
 
 
-def _words(table: Mapping[str, object], key: str, source: str, name: str) -> str:
+def _words(table: Mapping[str, object], key: str, path: _Path = ()) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not _WORDS.fullmatch(value) or len(value.split()) > MAX_WORDS:
-        raise ConfigError(
-            f"{source}: {name} is {value!r}; write 1 to {MAX_WORDS} words of letters, digits, spaces, ' and -"
-        )
+        raise _Wrong((*path, key), f"is {value!r}; write 1 to {MAX_WORDS} words of letters, digits, spaces, ' and -")
     return " ".join(value.split())
 
 
-def _table(table: Mapping[str, object], key: str, source: str) -> Mapping[str, object]:
+def _table(table: Mapping[str, object], key: str, path: _Path = ()) -> Mapping[str, object]:
     value = table.get(key, {})
     if not isinstance(value, dict):
-        raise ConfigError(f"{source}: {key} must be a table [{key}]")
+        raise _Wrong((*path, key), f"must be a table [{key}]")
     return value
 
 
-def _list(table: Mapping[str, object], key: str, source: str) -> list[object]:
+def _list(table: Mapping[str, object], key: str, most: int) -> list[object]:
     value = table.get(key, [])
     if not isinstance(value, list):
-        raise ConfigError(f"{source}: {key} must be a list of tables [[{key}]]")
+        raise _Wrong((key,), f"must be a list of tables [[{key}]]")
+    if len(value) > most:
+        raise _Wrong((key, most), f"is one too many: {key} has {len(value)} entries; list at most {most}")
     return value
 
 
-def _only(table: Mapping[str, object], known: set[str], source: str, prefix: str) -> None:
+def _only(table: Mapping[str, object], known: set[str], path: _Path = ()) -> None:
     for key in table:
         if key not in known:
-            raise ConfigError(f"{source}: unknown key '{prefix}{key}'; known here: {', '.join(sorted(known))}")
+            raise _Wrong((*path, key), f"is an unknown key; known here: {', '.join(sorted(known))}")
+
+
+def _shown(path: _Path) -> str:
+    """As TOML's people write it: items[2].price, zones."front left"."""
+    shown = ""
+    for key in path:
+        if isinstance(key, int):
+            shown += f"[{key}]"
+        else:
+            shown += ("." if shown else "") + (key if _BARE.fullmatch(key) else f'"{key}"')
+    return shown

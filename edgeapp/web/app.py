@@ -16,12 +16,12 @@ from starlette.staticfiles import StaticFiles
 
 from edgeapp import __version__
 from edgeapp.core.events import BackendError, ConfigError, DeviceError
-from edgeapp.web import desk_api, health_api, live_api, models_api, session_api, station_api
+from edgeapp.web import content_api, desk_api, health_api, live_api, models_api, session_api, station_api
 from edgeapp.web.access import Guard
 from edgeapp.web.site import Site
 
 ASSETS: Final = Path(__file__).parent / "assets"
-PAGES: Final = ("/", "/budget", "/station", "/models", "/health", "/login")
+PAGES: Final = ("/", "/budget", "/station", "/content", "/models", "/health", "/login")
 
 _FRESH: Final = {"cache-control": "no-cache"}  # asked again each time, by ETag: an update shows at once
 
@@ -31,7 +31,7 @@ def create_app(site: Site, more: Sequence[APIRouter] = ()) -> Any:
     app = FastAPI(title="edgeapp", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     app.state.site = site
     routers = [session_api.router(), live_api.router(), models_api.router(site), health_api.router()]
-    for each in (*routers, station_api.router(), desk_api.router(), *more):
+    for each in (*routers, station_api.router(), desk_api.router(), content_api.router(), *more):
         app.include_router(each)
 
     def page() -> FileResponse:

@@ -1,4 +1,4 @@
-"""The rule book and the golden parts as the pages need them; the wiring puts the station's own behind it."""
+"""The rule book, the golden parts and the content as the pages need them; the wiring puts the device's own behind it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,30 @@ class GoldenRun:
     drift: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ContentText:
+    """A content file as it lies there."""
+
+    text: str
+    tag: str
+    """Stands for this text: who saves says which text it was made from."""
+
+    file: str
+    locked: str
+    """Why it cannot be saved; empty if it can."""
+
+    in_use: bool
+    """Does the voice answer from this text?"""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentChange:
+    """What is known otherwise with another text: lines of facts."""
+
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+
+
 class Rules(Protocol):
     """The station's rule book."""
 
@@ -78,3 +102,16 @@ class Golden(Protocol):
 
     async def run(self, why: str) -> GoldenRun:
         """Look at them now. Raises BackendError or ConfigError."""
+
+
+class ContentDesk(Protocol):
+    """The content file of a running voice."""
+
+    def read(self) -> ContentText:
+        """The file as it is now. For a thread. Raises ConfigError."""
+
+    async def check(self, text: str) -> ContentChange:
+        """What would change. Raises ConfigError, with its line, for what is not right, BackendError."""
+
+    async def save(self, text: str, tag: str) -> ContentChange:
+        """Replace the text that `tag` stands for, and answer from the new one. Raises ConfigError, BackendError."""

@@ -83,7 +83,7 @@ class GoldenOut(BaseModel):
 def router() -> APIRouter:
     """The routes below /api/station."""
     api = APIRouter(prefix="/api/station", tags=["station"], responses={401: {}, 403: {}, 404: {}, 409: {}})
-    one = asyncio.Lock()
+    one, looking = asyncio.Lock(), asyncio.Lock()
 
     @api.get("/rules")
     def rules(site: Here, _: Viewer) -> RulesOut:
@@ -121,7 +121,9 @@ def router() -> APIRouter:
     @api.post("/golden/run")
     async def run_golden(site: Here, person: Operator) -> GoldenRunOut:
         parts = _golden(site)
-        async with change(site, person, "golden parts run"):
+        if looking.locked():
+            raise HTTPException(409, "the golden parts are being looked at: wait for it")
+        async with looking, change(site, person, "golden parts run"):
             return _out(await parts.run(f"asked by {person.name}"))
 
     return api

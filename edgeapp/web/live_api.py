@@ -35,7 +35,7 @@ MESSAGES_PER_S: Final = 60
 
 _ASK_EVERY_NS: Final = 5_000_000_000  # whether a screen may still look
 
-VISITOR_TOPICS: Final = frozenset({"captions"})
+VISITOR_TOPICS: Final = frozenset({"captions", "content"})
 
 
 class FaceNow(BaseModel):
@@ -68,7 +68,8 @@ def router() -> APIRouter:
     async def face(request: Request, site: Here) -> FaceNow:
         if not may_visit(site, address_of(request)):
             raise HTTPException(403, "the kiosk's face is not shown here: see web.visitors in the configuration")
-        shown = asdict(site.face) | {"hours": [list(each) for each in site.face.hours], "captions": site.words}
+        now = site.face()
+        shown = asdict(now) | {"hours": [list(each) for each in now.hours], "captions": site.words}
         return FaceNow(**shown)
 
     @api.websocket("/live")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from threading import Event
 from typing import Annotated, Final, Literal, get_args
 
 from fastapi import APIRouter, HTTPException, Path
@@ -95,15 +96,25 @@ class Pull:
     live: Live
     name: str = ""
     state: str = "none"
-    """`none`, `under way`, `done` or `failed`."""
+    """`none`, `under way`, `stopping`, `stopped`, `done` or `failed`."""
+
+    stop: Event = field(default_factory=Event)
+    """Set when nobody wants it any more."""
 
     says: list[str] = field(default_factory=list)
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
     """File to bytes that came and bytes in all."""
 
     def begin(self, name: str) -> None:
-        self.name, self.state, self.says, self.files = name, "under way", [], {}
+        self.name, self.state, self.says, self.files, self.stop = name, "under way", [], {}, Event()
         self.live.changed("pull")
+
+    def give_up(self) -> None:
+        """It ends with its next piece; over a link that stands still, when that counts as cut."""
+        if self.state == "under way":  # it may have ended while the trail was written
+            self.stop.set()
+            self.state = "stopping"
+            self.live.changed("pull")
 
     def say(self, line: str) -> None:
         self.says = [*self.says, line][-_LINES_MAX:]
@@ -148,6 +159,14 @@ def router(site: Site) -> APIRouter:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
 
+    @api.delete("/{name}/pull", status_code=202)
+    async def stop(name: Name, site: Here, person: Engineer) -> None:
+        """Stop fetching this model. What came is kept, and fetching it again goes on there."""
+        if not under_way or pull.name != name:
+            raise HTTPException(404, f"{name} is not being fetched")
+        async with change(site, person, "models pull stop", name):
+            pull.give_up()
+
     @api.post("/{role}/switch/{name}")
     async def switch(role: Role, name: Name, site: Here, person: Engineer) -> Switched:
         """Make a model current if it passes its golden set here; it serves from the next start on."""
@@ -167,6 +186,7 @@ def router(site: Site) -> APIRouter:
 
 async def _fetch(site: Site, pull: Pull, name: str) -> None:
     """Fetch in a thread; what it says comes back to the loop."""
+    from edgeapp.models.fetch import Stopped
     from edgeapp.models.pull import pull as fetch
 
     loop = asyncio.get_running_loop()
@@ -187,10 +207,12 @@ async def _fetch(site: Site, pull: Pull, name: str) -> None:
     def work() -> None:
         source = source_of(name)
         assert source is not None  # it was asked before
-        fetch(source, say, watch, accept)
+        fetch(source, say, watch, accept, stop=pull.stop)
 
     try:
         await asyncio.to_thread(work)
+    except Stopped:
+        pull.end("stopped", "what came is kept: fetching it again goes on there")
     except ConfigError as error:
         pull.end("failed", str(error))
     except Exception as bug:

@@ -34,6 +34,9 @@ class SessionNow(BaseModel):
 
     kiosk: bool
     station: bool
+    content: bool
+    """Is there a content file?"""
+
     rules: bool
     """Is there a rule book?"""
 
@@ -138,6 +141,7 @@ def _now(site: Site, user: str, role: str, csrf: str) -> SessionNow:
         users=bool(site.users.all()),
         kiosk=site.app != "qc",
         station=site.app != "kiosk",
+        content=site.content is not None,
         rules=site.rules is not None,
         golden=site.golden is not None,
     )

@@ -11,7 +11,7 @@ from edgeapp.models.golden import Check
 from edgeapp.station.evidence import Judgement
 from edgeapp.station.ledger import Receipt
 from edgeapp.web.attempts import Attempts
-from edgeapp.web.desk import Golden, Rules
+from edgeapp.web.desk import ContentDesk, Golden, Rules
 from edgeapp.web.live import Live
 from edgeapp.web.picture import Sort
 from edgeapp.web.sessions import Sessions
@@ -91,7 +91,7 @@ class Site:
 
     visitors: Visitors = "here"
     words: bool = True
-    face: Face = Face("edgeapp")
+    face: Callable[[], Face] = lambda: Face("edgeapp")
     touch: Touch | None = None
     ledger_folder: Path | None = None
     ledger: Book | None = None
@@ -101,6 +101,7 @@ class Site:
     defects: Callable[[], Sequence[str]] = tuple
     """What a part can be judged to have, by the rule in use."""
 
+    content: ContentDesk | None = None
     rules: Rules | None = None
     golden: Golden | None = None
     acknowledge: Callable[[], None] | None = None

@@ -22,8 +22,9 @@ from rude_triton import listening
 from triton_server import Running
 from worlds import Mouth, microphone
 
+from edgeapp.apps.content_file import BUNDLED_CONTENT
 from edgeapp.apps.inspection import open_inspection
-from edgeapp.apps.kiosk import BUNDLED_CONTENT, open_conversation
+from edgeapp.apps.kiosk import open_conversation
 from edgeapp.apps.wiring import Parts
 from edgeapp.config import parse
 from edgeapp.core.budget import Budget

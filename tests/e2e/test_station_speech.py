@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from shift_world import Machine
 
 from edgeapp import config as settings
-from edgeapp.apps.station_voice import open_station_voice
+from edgeapp.apps.content_file import open_content
+from edgeapp.apps.station_voice import STATION_CONTENT, open_station_voice
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import SAMPLE_RATE_HZ, Clause, Outcome
@@ -83,7 +84,9 @@ class Station:
         shown = settings.Config(app="qc", records=settings.Records(log_text=True))
         async with AsyncExitStack() as stack:
             parts = Parts(stack, self.records.append)
-            voice = await open_station_voice(shown, parts, self.machine.line(self.folder))
+            voice = await open_station_voice(
+                shown, parts, self.machine.line(self.folder), open_content(shown, STATION_CONTENT)
+            )
             async with asyncio.TaskGroup() as both:
                 both.create_task(voice.converse(shown, parts, self.audio.heard(), self.audio.speaker))
                 if alarm is not None:

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from hub_server import hub
+from pull_driver import SOURCE
 from web_world import ALARM, CHROMIUM, PASSWORD, Running, running
 
 from edgeapp.core.events import Outcome
+from edgeapp.web import models_api
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 AXE = Path(__file__).parent.parent / "assets" / "axe.min.js"  # axe-core, MPL-2.0: axe-LICENSE.txt beside it
-SIZES = [(800, 480), (1920, 1080)]
-PAGES = ["/", "/budget", "/station", "/models", "/health", "/kiosk", "/login"]
+SIZES: list[tuple[int, int]] = [(800, 480), (1920, 1080)]
+COLOURS: list[Literal["dark", "light"]] = ["dark", "light"]
+PAGES = ["/", "/budget", "/station", "/content", "/models", "/health", "/kiosk", "/login"]
+
+# What a person could not reach: a page wider than the screen, and controls that stick out of it or are below 24 px (WCAG 2.5.8), unless
+# they stand in a list that scrolls by itself, or in a line of text.
+UNUSABLE = """() => {
+  const wide = document.documentElement.scrollWidth > innerWidth ? ["the page is too wide"] : [];
+  const seen = [...document.querySelectorAll("button, select, textarea, nav a, input")].filter((each) => each.checkVisibility());
+  const bad = seen.filter((each) => {
+    const box = each.getBoundingClientRect();
+    const out = !each.closest(".scroll") && (box.left < 0 || box.right > innerWidth + 0.5);
+    const marks = ["checkbox", "radio"].includes(each.type);
+    return out || (!marks && (box.height < 24 || box.width < 24));
+  });
+  return [...wide, ...bad.map((each) => each.outerHTML.slice(0, 120))];
+}"""
 
 pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no Chromium: apt-get install chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for all tests."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,27 +88,40 @@ def page(browser: Browser, state: Any) -> Iterator[Page]:
 def _opened(page: Page, one: Running, path: str) -> None:
     page.goto(f"{one.device.url}{path}")
     sign = {
-        "/": ".verdict.pass, .verdict.fail, .verdict.not", "/budget": ".waterfall .track i", "/station": ".evidence .card",
+        "/": ".verdict.pass, .verdict.fail, .verdict.not", "/budget": ".waterfall .track i", "/station": ".evidence .card", "/content": "text=The voice answers from this text",
         "/models": "text=kiosk-lm >> nth=0", "/health": "text=the gate was busy", "/kiosk": "text=Miller Tools", "/login": "#password",
     }  # fmt: skip
     page.wait_for_selector(sign[path])
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_opens_fits_and_is_accessible_in_both_sizes_and_colours(page: Page, shown: Running, path: str) -> None:
-    for width, height in SIZES:
+def test_a_page_opens_fits_and_is_accessible_in_every_size_and_colour(page: Page, shown: Running, path: str) -> None:
+    _opened(page, shown, path)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    wrong = []
+    for (width, height), colours in product(SIZES, COLOURS):  # in place: a load each would take four times as long
         page.set_viewport_size({"width": width, "height": height})
-        page.emulate_media(color_scheme="dark" if width == 800 else "light")
-        _opened(page, shown, path)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} is wider than {width}"
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [
-            (each["id"], [node["target"] for node in each["nodes"]])
-            for each in found["violations"]
-            if each["impact"] in {"serious", "critical"}
-        ]
-        assert serious == []
+        page.emulate_media(color_scheme=colours)
+        where = (width, colours)
+        wrong += [(*where, "cut off or too small", each) for each in page.evaluate(UNUSABLE)]
+        for each in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]:
+            if each["impact"] in {"serious", "critical"}:
+                wrong.append((*where, each["id"], [node["target"] for node in each["nodes"]]))
+    assert wrong == []
+
+
+def test_the_switch_turns_the_colours_over_and_is_kept_by_the_screen(page: Page, shown: Running) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.emulate_media(color_scheme="light")
+    _opened(page, shown, "/health")
+    assert page.evaluate(ground) == "rgb(244, 245, 246)"
+    page.get_by_role("button", name="Dark colours").click()
+    assert page.evaluate(ground) == "rgb(12, 15, 18)"
+    _opened(page, shown, "/health")
+    assert page.evaluate(ground) == "rgb(12, 15, 18)"
+    page.get_by_role("button", name="Dark colours").click()
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) == "rgb(244, 245, 246)"
 
 
 def test_the_verdict_the_picture_and_the_words_follow_the_device(page: Page, shown: Running) -> None:
@@ -182,6 +203,30 @@ def test_health_and_models_follow_the_device(page: Page, shown: Running) -> None
     page.get_by_role("cell", name="6", exact=True).wait_for()
     page.get_by_role("link", name="Models").click()
     page.get_by_text("11 of 11").wait_for()
+
+
+def test_a_model_is_fetched_and_the_fetch_stopped_on_the_page(
+    page: Page, shown: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEAPP_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
+    monkeypatch.setattr(models_api, "source_of", {"tiny": SOURCE}.get)
+    monkeypatch.setattr(models_api, "catalogue", lambda: [SOURCE])
+    with hub({"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        served.wrong["sub/model.bin"] = ["cut:1024"] * 1_000  # a link over which it takes seconds
+        _opened(page, shown, "/models")
+        page.get_by_role("button", name="Fetch").click()
+        page.get_by_text("tiny: under way").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_text("tiny: stopped").wait_for()
+        assert "what came is kept: fetching it again goes on there" in page.inner_text("main")
+        assert page.get_by_role("button", name="Stop").count() == 0
+        served.wrong.clear()
+        page.get_by_role("button", name="Fetch").click()
+        page.get_by_text("tiny: done").wait_for()
+        page.get_by_role("cell", name="tiny").first.wait_for()
 
 
 def test_a_visitor_holds_to_talk_reads_along_and_changes_language_without_a_login(

@@ -4,13 +4,14 @@ import { post, session } from "./api.js";
 import { fill, h } from "./dom.js";
 import { live } from "./live.js";
 import * as budget from "./pages/budget.js";
+import * as content from "./pages/content.js";
 import * as health from "./pages/health.js";
 import * as login from "./pages/login.js";
 import * as models from "./pages/models.js";
 import * as now from "./pages/now.js";
 import * as station from "./pages/station.js";
 
-const PAGES = { "/": now, "/budget": budget, "/station": station, "/models": models, "/health": health, "/login": login };
+const PAGES = { "/": now, "/budget": budget, "/station": station, "/content": content, "/models": models, "/health": health, "/login": login };
 const bar = document.getElementById("bar");
 const main = document.getElementById("page");
 const dot = h("span", { class: "dot away", role: "img", "aria-label": "not connected" });
@@ -70,7 +71,7 @@ function go(path) {
 }
 
 function drawBar() {
-  const paths = ["/", "/budget", ...(who.station ? ["/station"] : []), "/models", "/health"];
+  const paths = ["/", "/budget", ...(who.station ? ["/station"] : []), ...(who.content ? ["/content"] : []), "/models", "/health"];
   const links = paths.map((path) =>
     h("a", { href: path, "aria-current": location.pathname === path ? "page" : false, onclick: (event) => follow(event, path) }, PAGES[path].title));
   const face = who.kiosk ? h("a", { href: "/kiosk" }, "Kiosk") : null;

@@ -14,6 +14,7 @@ let now = { doing: "asleep", heard: "", said: "", turn: 0 };
 let away = true;
 let stirred = 0;
 let link = null;
+let known = "";
 let down = false;
 
 async function start() {
@@ -36,7 +37,9 @@ function refused(detail) {
   text(at("doing"), detail);
 }
 
-function take(changed) {
+async function take(changed) {
+  if (changed.content && known && known !== changed.content.tag) await ask(); // the shop's owner has changed it
+  known = changed.content?.tag ?? known;
   if (!changed.captions) return;
   if (changed.captions.turn !== now.turn || changed.captions.doing === "hearing") stirred = Date.now();
   if (changed.captions.doing === "speaking" || changed.captions.doing === "thinking") stirred = Date.now();
@@ -44,11 +47,15 @@ function take(changed) {
   draw();
 }
 
+async function ask() {
+  const response = await fetch("/api/visitor/face").catch(() => null);
+  if (!response?.ok) return;
+  face = await response.json();
+  labels();
+}
+
 async function connected(is) {
-  if (is && away && face) {
-    const response = await fetch("/api/visitor/face").catch(() => null);
-    if (response?.ok) face = await response.json(); // the shop's owner may have changed it, and the device begun anew
-  }
+  if (is && away && face) await ask(); // the device may have begun anew, with another configuration
   away = !is;
   if (!is) release();
   labels();

@@ -1,6 +1,6 @@
 // Models: what is on this device and serves where, what the golden gate said, what can be fetched.
 
-import { get, post } from "../api.js";
+import { get, post, remove } from "../api.js";
 import { fill, h, text } from "../dom.js";
 import { bytes, percent } from "../format.js";
 
@@ -16,7 +16,9 @@ export function open(root, { who }) {
   const switches = h("div", {});
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Fetched" });
   const pulling = h("p", { class: "num small dim" });
-  const pull = h("section", { class: "panel hidden" }, h("h2", {}, "Fetching"), pulling, bar);
+  const stop = h("button", { class: "hidden", onclick: giveUp }, "Stop");
+  const pull = h("section", { class: "panel hidden" }, h("div", { class: "row" }, h("h2", {}, "Fetching"), h("span", { class: "push" }), engineer && stop), pulling, bar);
+  let fetched = "";
   let state = "none";
   root.append(h("div", { class: "row", style: { "margin-bottom": "var(--gap)" } }, h("h1", {}, "Models")), says, h("div", { class: "grid" }, pull,
     h("section", { class: "panel" }, h("h2", {}, "On this device"), here),
@@ -42,6 +44,15 @@ export function open(root, { who }) {
     button.disabled = false;
   }
 
+  async function giveUp() {
+    stop.disabled = true;
+    try {
+      await remove(`/api/models/${fetched}/pull`);
+    } catch (error) {
+      tell(error.message, true);
+    }
+  }
+
   async function load() {
     try {
       const models = await get("/api/models");
@@ -64,7 +75,7 @@ export function open(root, { who }) {
   }
 
   function puller(source) {
-    const button = h("button", { onclick: () => act(button, `/api/models/${source.name}/pull`, () => `${source.name} is being fetched.`) }, "Fetch");
+    const button = h("button", { onclick: () => act(button, `/api/models/${source.name}/pull`, () => { scrollTo(0, 0); return `${source.name} is being fetched.`; }) }, "Fetch");
     return button;
   }
 
@@ -79,7 +90,14 @@ export function open(root, { who }) {
       pull.classList.toggle("hidden", all.pull.state === "none");
       bar.value = all.pull.bytes ? all.pull.came_bytes / all.pull.bytes : 0;
       text(pulling, `${all.pull.name}: ${all.pull.state}${all.pull.bytes ? `, ${bytes(all.pull.came_bytes)} of ${bytes(all.pull.bytes)} (${percent(bar.value, 0)})` : ""}. ${all.pull.says.at(-1) ?? ""}`);
-      if (state === "under way" && all.pull.state !== state) load();
+      fetched = all.pull.name;
+      stop.disabled = all.pull.state === "stopping";
+      stop.classList.toggle("hidden", !["under way", "stopping"].includes(all.pull.state));
+      const ended = !["none", "under way", "stopping"].includes(all.pull.state);
+      if (ended && ["under way", "stopping"].includes(state)) {
+        says.className = "notice hidden"; // it said that it is being fetched
+        load();
+      }
       state = all.pull.state;
     },
   };
