@@ -16,6 +16,7 @@ let stirred = 0;
 let link = null;
 let known = "";
 let down = false;
+let labelled = "";
 
 async function start() {
   try {
@@ -75,12 +76,15 @@ function labels() {
   text(at("talk"), down ? says.talking : says.talk);
   at("talk").hidden = !face.touch;
   text(at("hint"), face.keyphrase && !face.touch ? says.say(face.keyphrase) : says.hint);
+  draw();
+  const shown = JSON.stringify([face, language, root.dataset.size, root.dataset.contrast]);
+  if (shown === labelled) return; // a button that is made anew under a finger does nothing
+  labelled = shown;
   fill(at("questions"), face.questions.slice(0, 6).map((each) => h("li", {}, each)));
   at("languages").setAttribute("aria-label", says.languages);
   at("sight").setAttribute("aria-label", says.sight);
   fill(at("languages"), face.languages.length > 1 && face.languages.map((code) => h("button", { lang: code, "aria-pressed": String(code === language), onclick: () => { stirred = Date.now(); choose(code); } }, TEXTS[code].name)));
   fill(at("sight"), sight("size", "large", "A+", `A+ ${says.large}`), sight("contrast", "high", "◑", says.contrast));
-  draw();
 }
 
 function sight(name, value, sign, label) {
