@@ -104,7 +104,8 @@ class Machine:
             golden_due=lambda: self.golden,
         )
 
-    def _acknowledge(self) -> None:
+    def _acknowledge(self, by: str) -> None:
+        assert by == "voice"
         self.alarm, self.stopped = False, ""
 
 

@@ -105,7 +105,7 @@ async def test_a_missed_rejection_is_an_alarm_that_names_the_part_until_it_is_ac
         assert [(each.part, each.where) for each in alarms] == [(8, "outputs.reject")]
         assert alarms[0].what.startswith("part 8 was not rejected: more than 1 parts between")
         assert (line.state.rejects_missed, line.state.alarm, line.state.alarms) == (1, True, 1)
-        line.acknowledge()
+        line.acknowledge("ann")
         assert (line.state.alarm, line.state.alarms) == (False, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -47,6 +48,15 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+_KEYS = (
+    ("kind",),
+    ("kind", "where", "what", "part"),
+    ("kind", "command", "by", "stopped"),
+    ("kind", "operator", "lot", "by"),
+    ("kind",),
+)
+
+
 def _rows(folder: Path) -> list[tuple[int, str, str]]:
     with closing(open_reading(folder)) as database:
         return list(database.execute("SELECT frame_number, outcome, why FROM verdicts ORDER BY frame_number"))
@@ -63,7 +73,7 @@ async def test_three_rejects_in_a_row_stop_it_nothing_passes_then_and_an_acknowl
         assert station.outputs.state.alarm
         _give(station, Outcome.PASS)
         await _until(lambda: station.outputs.state.not_inspected == 1)
-        station.outputs.acknowledge()
+        station.outputs.acknowledge("ann")
         states.append(station.outputs.state.station)
         _give(station, Outcome.PASS)
         await _until(lambda: station.outputs.state.passed == 1)
@@ -73,6 +83,30 @@ async def test_three_rejects_in_a_row_stop_it_nothing_passes_then_and_an_acknowl
         *[("FAIL", "as told")] * 3, ("NOT_INSPECTED", why), ("PASS", "as told"),
     ]  # fmt: skip
     assert [each.what for each in records if isinstance(each, AlarmRecord)] == [why.removeprefix("stopped: ")]
+
+
+async def test_alarms_acknowledgements_and_who_takes_over_are_rows_between_the_verdicts(tmp_path: Path) -> None:
+    async with _station(f'[station]\nfolder = "{tmp_path}"\nstop_after = 1\nlot = "L1"') as (station, _):
+        _give(station, Outcome.FAIL)
+        await _until(lambda: station.outputs.state.alarm)
+        station.outputs.acknowledge("ann")
+        station.takes_over("bob", "L2", by="ann")
+        _give(station, Outcome.PASS)
+        await _until(lambda: station.outputs.state.passed == 1)
+    with closing(open_reading(tmp_path)) as database:
+        rows = [json.loads(body) for (body,) in database.execute("SELECT body FROM entries ORDER BY seq")]
+        whose = list(database.execute("SELECT outcome, operator, lot FROM verdicts ORDER BY seq"))
+    why = "1 rejects in a row: look at the line, then acknowledge"
+    said = [{key: row[key] for key in keys} for row, keys in zip(rows[1:], _KEYS, strict=True)]
+    assert said == [
+        {"kind": "verdict"},
+        {"kind": "alarm", "where": "station", "what": why, "part": 1},
+        {"kind": "command", "command": "acknowledge", "by": "ann", "stopped": why},
+        {"kind": "line", "operator": "bob", "lot": "L2", "by": "ann"},
+        {"kind": "verdict"},
+    ]
+    assert whose == [("FAIL", "", "L1"), ("PASS", "bob", "L2")]
+    assert verify(tmp_path).ok
 
 
 async def test_parts_that_came_and_had_no_verdict_get_one_at_the_next_start_and_numbers_go_on(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import websockets
 from hub_server import hub
 from pull_driver import SOURCE
-from web_world import PASSWORD, Device, device, open_site, running
+from web_world import PASSWORD, AtLine, Device, device, open_site, running
 
 from edgeapp.apps.content_file import ContentFile
 from edgeapp.core.events import BackendError, ConfigError, Outcome
@@ -63,13 +63,20 @@ async def test_without_a_login_only_the_face_and_the_door_open(tmp_path: Path) -
 
 
 async def test_each_role_may_what_it_may_and_every_change_has_a_line(tmp_path: Path) -> None:
-    async with device(tmp_path, ledger_rows=4, acknowledge=lambda: None) as one:
+    by: list[str] = []
+    line = AtLine()
+    async with device(tmp_path, ledger_rows=4, acknowledge=by.append, shift=line) as one:
         async with signed_in(one, "viewer") as client:
             assert (await client.get("/api/station/summary")).json()["failed"] == 1
             assert (await client.post("/api/station/acknowledge")).status_code == 403
+            assert (await client.get("/api/station/shift")).json() == {"operator": "", "lot": "L1"}
+            assert (await client.put("/api/station/shift", json={"operator": "x", "lot": ""})).status_code == 403
             assert (await client.get("/api/users")).status_code == 403
         async with signed_in(one, "operator") as client:
             assert (await client.post("/api/station/acknowledge")).status_code == 204
+            assert by == ["operator"]
+            changed = await client.put("/api/station/shift", json={"operator": "ann", "lot": "L2"})
+            assert (changed.status_code, line.said) == (200, ["ann", "L2", "operator"])
             judged = await client.post("/api/station/verdicts/3/judgement", json={"outcome": "PASS"})
             assert judged.status_code == 200
             again = (await client.get("/api/station/verdicts/3")).json()
@@ -89,6 +96,8 @@ async def test_each_role_may_what_it_may_and_every_change_has_a_line(tmp_path: P
         ("operator", "sign in", "done"),
         ("operator", "acknowledge alarms", "begun"),
         ("operator", "acknowledge alarms", "done"),
+        ("operator", "shift", "begun"),
+        ("operator", "shift", "done"),
         ("operator", "judge", "begun"),
         ("operator", "judge", "done"),
         ("engineer", "sign in", "done"),
@@ -126,7 +135,7 @@ async def test_who_signs_out_is_out_and_the_trail_says_so(tmp_path: Path) -> Non
     ],
 )
 async def test_a_request_of_another_site_is_refused(tmp_path: Path, headers: dict[str, str], status: int) -> None:
-    async with device(tmp_path, acknowledge=lambda: None) as one, signed_in(one, "engineer") as client:
+    async with device(tmp_path, acknowledge=lambda _: None) as one, signed_in(one, "engineer") as client:
         answer = await client.post("/api/station/acknowledge", headers=headers)
         assert answer.status_code == status
 
@@ -246,7 +255,7 @@ async def test_a_certificate_that_cannot_be_used_is_one_sentence(tmp_path: Path)
 
 
 async def test_where_nobody_has_a_password_the_device_itself_may_look_and_nothing_more(tmp_path: Path) -> None:
-    async with device(tmp_path, acknowledge=lambda: None) as one, httpx.AsyncClient(base_url=one.url) as client:
+    async with device(tmp_path, acknowledge=lambda _: None) as one, httpx.AsyncClient(base_url=one.url) as client:
         (tmp_path / "users.json").unlink()
         assert (await client.get("/api/state")).status_code == 200
         assert (await client.post("/api/station/acknowledge", headers={CSRF_HEADER: ""})).status_code == 403
@@ -255,7 +264,7 @@ async def test_where_nobody_has_a_password_the_device_itself_may_look_and_nothin
 
 async def test_the_devices_token_may_look_and_nothing_more(tmp_path: Path) -> None:
     headers = {"authorization": "Bearer the-device-token", CSRF_HEADER: ""}
-    async with device(tmp_path, acknowledge=lambda: None) as one:
+    async with device(tmp_path, acknowledge=lambda _: None) as one:
         async with httpx.AsyncClient(base_url=one.url, headers=headers) as client:
             assert (await client.get("/api/state")).status_code == 200
             assert (await client.post("/api/station/acknowledge")).status_code == 403
@@ -466,11 +475,12 @@ async def test_a_fetch_that_nobody_wants_any_more_is_stopped_and_goes_on_later(
             assert (await client.post("/api/models/tiny/pull")).status_code == 202
             await until("done")
             assert served.ranges("model.bin") == [f"bytes={stopped['came_bytes'] - 2}-"]  # the other file has two bytes
-        changes = (await client.get("/api/audit")).json()
-        assert [each["outcome"] for each in reversed(changes) if each["what"] == "models pull stop"] == [
-            "begun",
-            "done",
-        ]
+        changes = (await client.get("/api/audit")).json()[::-1]
+        said = {what: [each["outcome"] for each in changes if each["what"] == what] for what in ("models pull", "models pull stop")}  # fmt: skip
+        assert said == {
+            "models pull": ["begun", "failed: Stopped", "begun", "done"],
+            "models pull stop": ["begun", "done"],
+        }
 
 
 async def test_a_content_is_shown_to_viewers_and_changed_by_engineers_from_the_newest_text_alone(

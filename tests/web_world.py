@@ -61,6 +61,17 @@ class Book:
         return DryRun(40, 1, (Flip(3, "FAIL", "PASS", "scratch 0.70 is below 0.80"),), cannot_tell=2)
 
 
+class AtLine:
+    """A line at which nobody is named."""
+
+    def __init__(self) -> None:
+        self.operator, self.lot = "", "L1"
+        self.said: list[str] = []
+
+    def takes_over(self, operator: str, lot: str, by: str) -> None:
+        self.operator, self.lot, self.said = operator, lot, [operator, lot, by]
+
+
 class GoldenParts:
     """Golden parts that are as they should be, once somebody asked."""
 
@@ -239,7 +250,8 @@ class Running:
             self._folder.mkdir(parents=True, exist_ok=True)
             shop.write_bytes(BUNDLED_CONTENT.read_bytes())
         more: dict[str, Any] = {
-            "acknowledge": lambda: None,
+            "acknowledge": lambda _: None,
+            "shift": AtLine(),
             "rules": Book(),
             "golden": GoldenParts(),
             "content": ContentFile(shop),

@@ -49,7 +49,7 @@ class Outputs:
         self.on_verdict: list[Callable[[LineState, Verdict], None]] = []
         self.on_state: list[Callable[[LineState], None]] = []
         self.on_alarm: list[Callable[[AlarmRecord], None]] = []
-        self.on_acknowledge: list[Callable[[], None]] = []
+        self.on_acknowledge: list[Callable[[str], None]] = []
         self.plc_counter: Callable[[], int] = lambda: -1
         """The PLC's count of parts at the last trigger; -1 if it has none."""
 
@@ -80,12 +80,12 @@ class Outputs:
             for tell in self.on_alarm:
                 tell(record)
 
-    def acknowledge(self) -> None:
-        """A person has seen the alarms."""
+    def acknowledge(self, by: str) -> None:
+        """A person has seen the alarms: `by` says who, or by what way it was told."""
         self.state = replace(self.state, alarm=False)
         self._tell_state()
         for each in self.on_acknowledge:
-            each()
+            each(by)
 
     def _tell_state(self) -> None:
         for tell in self.on_state:

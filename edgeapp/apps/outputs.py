@@ -119,7 +119,7 @@ class _Opening:
             server = modbus_server.ModbusServer(
                 on_trigger=by_plc.pull if by_plc else None,
                 on_encoder=(lambda raw, at_ns: counted.moved(belt.position(raw), at_ns)) if counted else None,
-                on_acknowledge=outputs.acknowledge,
+                on_acknowledge=lambda: outputs.acknowledge("modbus"),
             )
             options = modbus_server.Options(host=modbus.host, port=modbus.port, unit=modbus.unit)
             outputs.modbus_port = await self.parts.stack.enter_async_context(modbus_server.serve(options, server))

@@ -85,7 +85,8 @@ class Line:
             if self._config.vision.rule_book:
                 front.rules = RuleDesk(self._config.vision, folder, lambda: self._sight.opened.rule.id)
             front.golden = GoldenDesk(self.golden, folder) if self.golden else None
-        front.acknowledge, front.rule = booth.outputs.acknowledge, lambda: self._sight.opened.rule
+        front.acknowledge, front.shift = booth.outputs.acknowledge, booth
+        front.rule = lambda: self._sight.opened.rule
 
         def told(verdict: Verdict) -> None:
             seen = self._shown.pop(verdict.frame_number, [])

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeapp import __version__
 from edgeapp import config as settings
@@ -17,6 +17,7 @@ from edgeapp.apps.outputs import Counting, open_outputs
 from edgeapp.apps.wiring import Parts
 from edgeapp.core.clock import now_ns
 from edgeapp.core.events import MS, CameraFrame, Outcome, Trigger, Verdict
+from edgeapp.core.record import AlarmRecord
 from edgeapp.devices.line_state import Station
 from edgeapp.devices.triggers import Triggers
 from edgeapp.station.anchor import read_key
@@ -42,7 +43,7 @@ class QcStation:
         """`source` names the line's parts: the camera's name, or the line's with several cameras."""
         section = config.station
         self.operator, self.lot = section.operator, section.lot
-        """Whoever is at the line, and what runs on it: of the verdicts from here on."""
+        """Whoever is at the line, and what runs on it; `takes_over` changes them."""
 
         self.rules = RunRules(
             stop_after=section.stop_after, point_parts=section.point_parts, centre=section.reject_share
@@ -59,7 +60,8 @@ class QcStation:
         self.ledger: Ledger | None = None
         self.outputs = Outputs(config, parts)
         self.outputs.on_lost = self.lost
-        self.outputs.on_acknowledge.append(self._resume)
+        self.outputs.on_acknowledge.append(self._acknowledged)
+        self.outputs.on_alarm.append(self._alarmed)
         self._config, self._parts, self._placements, self._source = config, parts, placements, source
         self._labels = config.vision.rule.parts
         self._record_ns = round(section.record_ms * MS) if section.folder else 0
@@ -155,8 +157,23 @@ class QcStation:
         for each in self.on_told:
             each(verdict)
 
-    def _resume(self) -> None:
-        """A person has acknowledged."""
+    # What happened beside the parts, in the ledger
+
+    def takes_over(self, operator: str, lot: str, by: str) -> None:
+        """From the next verdict on another operator is at the line, or another lot runs on it; `by` says who told so."""
+        self.operator, self.lot = operator, lot
+        self._note("line", operator=operator, lot=lot, by=by)
+
+    def _alarmed(self, alarm: AlarmRecord) -> None:
+        self._note("alarm", where=alarm.where, what=alarm.what, part=alarm.part)
+
+    def _note(self, kind: str, **fields: Any) -> None:
+        """Nobody waits for it: the line goes on, and what a full list refuses is counted by the ledger."""
+        if self.ledger:
+            self.ledger.note(kind, fields)
+
+    def _acknowledged(self, by: str) -> None:
+        self._note("command", command="acknowledge", by=by, stopped=self.rules.stopped)
         if self.rules.stopped:
             self.rules.resume()
             self.outputs.station(Station.RUNNING)

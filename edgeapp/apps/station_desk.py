@@ -174,8 +174,7 @@ class Desk:
                 return f"Not yet, this is new. {unheard.text}"
             if self._line.stopped() != stopped:
                 return f"Not yet, the line is {'stopped: ' + self._line.stopped() if self._line.stopped() else 'running again'}."
-            self._line.acknowledge()
-            await self._note("acknowledge")
+            self._line.acknowledge("voice")
             if stopped:
                 return "Acknowledged, the line runs."
             return f"Acknowledged. {self._announcer.last.what}" if self._announcer.last else "Acknowledged."

@@ -35,7 +35,7 @@ class Line:
     """Of the evidence ledger."""
 
     alarm_is_open: Callable[[], bool]
-    acknowledge: Callable[[], None]
+    acknowledge: Callable[[str], None]
     """The alarms were seen; a line that was stopped runs again."""
 
     stopped: Callable[[], str]

@@ -33,7 +33,7 @@ from edgeapp.web.desk import Golden, Rules
 from edgeapp.web.history import Budgets, History
 from edgeapp.web.live import Live
 from edgeapp.web.sessions import Sessions, device_token
-from edgeapp.web.site import Book, Face, Site, Touch
+from edgeapp.web.site import Book, Face, Shift, Site, Touch
 from edgeapp.web.trail import Trail
 from edgeapp.web.users import Users
 
@@ -80,7 +80,8 @@ class Front:
 
         self.rules: Rules | None = None
         self.golden: Golden | None = None
-        self.acknowledge: Callable[[], None] | None = None
+        self.acknowledge: Callable[[str], None] | None = None
+        self.shift: Shift | None = None
         self.check: Check = check
 
     def showing(self, say: Callable[[CameraFrame, Verdict], None]) -> Callable[[CameraFrame, Verdict], None]:
@@ -163,6 +164,7 @@ class Front:
             rules=self.rules,
             golden=self.golden,
             acknowledge=self.acknowledge,
+            shift=self.shift,
             doctor=self._doctor,
             check=self.check,
         )

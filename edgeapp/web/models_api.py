@@ -17,7 +17,7 @@ from edgeapp.models import slots
 from edgeapp.models.catalogue import COMMIT, catalogue, source_of
 from edgeapp.models.manifest import Kind, Model
 from edgeapp.models.store import bundled, find, folder_of, mend, pulled, spoiled
-from edgeapp.web.access import Engineer, Here, Viewer, change
+from edgeapp.web.access import Engineer, Here, Person, Viewer, change
 from edgeapp.web.live import Live
 from edgeapp.web.site import Site
 
@@ -153,11 +153,10 @@ def router(site: Site) -> APIRouter:
             raise HTTPException(404, f"there is no model {name!r} to pull")
         if under_way:
             raise HTTPException(409, f"{pull.name} is being fetched: wait until it is here")
-        async with change(site, person, "models pull", name):
-            pull.begin(name)
-            task = asyncio.create_task(_fetch(site, pull, name))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+        pull.begin(name)
+        task = asyncio.create_task(_fetch(site, pull, name, person))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
 
     @api.delete("/{name}/pull", status_code=202)
     async def stop(name: Name, site: Here, person: Engineer) -> None:
@@ -184,8 +183,8 @@ def router(site: Site) -> APIRouter:
     return api
 
 
-async def _fetch(site: Site, pull: Pull, name: str) -> None:
-    """Fetch in a thread; what it says comes back to the loop."""
+async def _fetch(site: Site, pull: Pull, name: str, person: Person) -> None:
+    """Fetch in a thread; what it says comes back to the loop, and how it ended stands in the trail."""
     from edgeapp.models.fetch import Stopped
     from edgeapp.models.pull import pull as fetch
 
@@ -210,7 +209,8 @@ async def _fetch(site: Site, pull: Pull, name: str) -> None:
         fetch(source, say, watch, accept, stop=pull.stop)
 
     try:
-        await asyncio.to_thread(work)
+        async with change(site, person, "models pull", name):
+            await asyncio.to_thread(work)
     except Stopped:
         pull.end("stopped", "what came is kept: fetching it again goes on there")
     except ConfigError as error:

@@ -69,6 +69,17 @@ class Touch:
     released: Callable[[], None]
 
 
+class Shift(Protocol):
+    """Who is at the line, and what runs on it."""
+
+    operator: str
+    lot: str
+
+    def takes_over(self, operator: str, lot: str, by: str) -> None:
+        """From the next verdict on; `by` says who told so."""
+        ...
+
+
 @dataclass(slots=True)
 class Site:
     """One device's pages."""
@@ -104,7 +115,10 @@ class Site:
     content: ContentDesk | None = None
     rules: Rules | None = None
     golden: Golden | None = None
-    acknowledge: Callable[[], None] | None = None
+    acknowledge: Callable[[str], None] | None = None
+    """By whom."""
+
+    shift: Shift | None = None
     doctor: Callable[[], Sequence[Finding]] = list
     """For a thread: seconds."""
 

@@ -24,7 +24,7 @@ from edgeapp.station.queries import Window
 from edgeapp.station.store import open_reading
 from edgeapp.web.access import Here, Operator, Viewer, change
 from edgeapp.web.picture import Sort
-from edgeapp.web.site import Site
+from edgeapp.web.site import Shift, Site
 
 HOURS_MAX: Final = 24 * 366
 POINTS_MAX: Final = 400
@@ -113,6 +113,13 @@ class Found(BaseModel):
     """Was the part drawn at random? Only such judgements estimate a rate."""
 
     boxes: list[Seen] | None = Field(default=None, max_length=64)
+
+
+class ShiftNow(BaseModel):
+    """Who is at the line, and which lot runs on it."""
+
+    operator: str = Field(max_length=64)
+    lot: str = Field(max_length=64)
 
 
 class JudgementLine(BaseModel):
@@ -259,11 +266,31 @@ def _add_changes(api: APIRouter) -> None:
         if site.acknowledge is None:
             raise HTTPException(409, "this device has no line to acknowledge alarms of")
         async with change(site, person, "acknowledge alarms"):
-            site.acknowledge()
+            site.acknowledge(person.name)
+
+    @api.get("/shift")
+    def shift(site: Here, _: Viewer) -> ShiftNow:
+        """Who is at the line, and which lot runs on it: what the next verdict's row will say."""
+        now = _shift(site)
+        return ShiftNow(operator=now.operator, lot=now.lot)
+
+    @api.put("/shift")
+    async def take_over(said: ShiftNow, site: Here, person: Operator) -> ShiftNow:
+        """Another operator, or another lot, from the next verdict on."""
+        now = _shift(site)
+        async with change(site, person, "shift", f"operator {said.operator!r}, lot {said.lot!r}"):
+            now.takes_over(said.operator, said.lot, person.name)
+        return said
 
     @api.get("/defects")
     def defects(site: Here, _: Viewer) -> list[str]:
         return list(site.defects())
+
+
+def _shift(site: Site) -> Shift:
+    if site.shift is None:
+        raise HTTPException(409, "this device has no line")
+    return site.shift
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import { fill, h, svg } from "../dom.js";
 import { clock, count, day, ms, percent, tone, words } from "../format.js";
 import { goldenPanel, rulesPanel } from "./desk.js";
 import { drawBoxes } from "./now.js";
+import { shiftRow } from "./shift.js";
 
 export const title = "Station";
 export const topics = ["verdicts"];
@@ -33,7 +34,7 @@ export function open(root, { who }) {
   root.append(
     h("div", { class: "row", style: { "margin-bottom": "var(--gap)" } }, h("h1", {}, "Station"), h("span", { class: "push" }), spans),
     h("div", { class: "grid" },
-      h("section", { class: "panel", "aria-label": "Figures" }, figures),
+      h("section", { class: "panel", "aria-label": "Figures" }, shiftRow(who), figures),
       h("div", { class: "grid two" },
         h("section", { class: "panel" }, h("h2", {}, "Rejects of inspected parts, with their three-sigma limits"), control),
         h("section", { class: "panel" }, h("h2", {}, "What the rejects have"), pareto)),
