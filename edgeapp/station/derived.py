@@ -9,7 +9,7 @@ the window, however many parts there were. `causes` finds the last scratch. `ima
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ def create(database: sqlite3.Connection, schema: str = "main") -> None:
 
 def update(database: sqlite3.Connection, bodies: Iterable[Mapping[str, Any]], schema: str = "main") -> None:
     """Add what these rows say. Raises sqlite3.Error, KeyError or TypeError if a row is none of ours."""
-    counts: Counter[tuple[int, int, str, str, str, str]] = Counter()
+    counts: defaultdict[tuple[int, int, str, str, str, str], int] = defaultdict(int)
     causes: set[tuple[str, int]] = set()
     changes: list[tuple[str, tuple[Any, ...]]] = []
     for body in bodies:
@@ -50,7 +50,10 @@ def update(database: sqlite3.Connection, bodies: Iterable[Mapping[str, Any]], sc
             minute, where = body["utc_ns"] // MINUTE_NS, (verdict["source"], body["part_type"], outcome)
             named = set(body["causes"])
             for span in SPANS:
-                counts.update((span, minute // span * span, *where, cause) for cause in ("", *named))
+                first = minute // span * span
+                counts[span, first, *where, ""] += 1
+                for cause in named:
+                    counts[span, first, *where, cause] += 1
             causes.update((cause, seq) for cause in named)
             if body["image"]:
                 changes.append((_KEPT, (body["image"], seq, RANKS[outcome], body["image_bytes"])))

@@ -123,13 +123,13 @@ class Ledger:
 
     async def record(self, evidence: Evidence, picture: Picture | None = None) -> Receipt:
         """Record a verdict; durable on return. Raises BackendError as `submit` does. A cancel does not take it back."""
-        return await asyncio.shield(self.submit(evidence, picture))
+        return await self.submit(evidence, picture)
 
     async def judge(self, judgement: Judgement) -> Receipt:
         """Record what a person found; durable on return. Raises BackendError, also if there is no such row yet."""
         if not 0 < judgement.of <= self.head.rows:
             raise BackendError(f"the ledger has no row {judgement.of} to judge")
-        return await asyncio.shield(self._submit("judgement", says(judgement)))
+        return await self._submit("judgement", says(judgement))
 
     def note(self, kind: str, fields: Mapping[str, Any]) -> asyncio.Future[Receipt]:
         """Begin to record what is no verdict, such as a switch of the rule; as `submit`. A cancel does not take it back."""
