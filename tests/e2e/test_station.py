@@ -164,21 +164,8 @@ async def test_a_rule_that_is_signed_while_the_station_runs_decides_after_the_go
     _edgeapp("rules", "use", "7", *sealed)
     for n, (path, expect, cause) in enumerate((await drawn(tmp_path, 8))[:8]):
         more = ("--cause", cause) if cause else ()
-        _edgeapp(
-            "golden",
-            "add",
-            golden,
-            path,
-            "--name",
-            f"P{n}",
-            "--expect",
-            expect,
-            *more,
-            "--camera",
-            "belt",
-            "--by",
-            "ann",
-        )
+        named = ("--name", f"P{n}", "--expect", expect, *more, "--camera", "belt", "--by", "ann")
+        _edgeapp("golden", "add", golden, path, *named)
     scale = by_scale(0.1, camera="belt", width=320, height=320, utc_ns=1)
     (tmp_path / "belt.json").write_bytes(msgspec.json.encode(scale))
     config = tmp_path / "station.toml"
