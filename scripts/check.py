@@ -23,7 +23,6 @@ PROGRAMS = {"mosquitto": "mosquitto", "mosquitto-clients": "mosquitto_sub", "chr
 REAL_PARTS = (
     "tests/e2e",
     "tests/contract",
-    "tests/test_speech_engines.py",
     "tests/test_protocols.py",
     "tests/test_opcua.py",
     "tests/test_mqtt.py",
