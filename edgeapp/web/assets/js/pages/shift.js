@@ -4,7 +4,7 @@ import { get, put } from "../api.js";
 import { fill, h } from "../dom.js";
 
 export function shiftRow(who) {
-  const row = h("form", { class: "row", "aria-label": "Shift", hidden: true });
+  const row = h("form", { class: "row", "aria-label": "Shift", hidden: true, style: { "margin-bottom": "0.9rem" } });
   const says = h("span", { role: "status", class: "small" });
   const may = who.csrf && who.role !== "viewer";
 
