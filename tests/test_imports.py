@@ -29,7 +29,7 @@ MAY_IMPORT = {
         "models.cut_voice",  # the graph of a voice, as `random_voice` is: a file about files
     },
     "devices": {"core.events", "core.clock", "core.lane", "core.stream", "core.record", "devices"},
-    "models": {"core.events", "models"},
+    "models": {"core.events", "core.durable", "models"},
     "observe": {"core", "observe", "station.statistics"},
     "station": {"core", "station"},
     "near_edge": {"core", "engines", "models", "near_edge", "voice"},

@@ -29,7 +29,7 @@ from wyoming.client import AsyncTcpClient
 from wyoming.tts import SynthesizeChunk, SynthesizeStart, SynthesizeStop
 
 from edgeapp.voice.openers import OPENERS
-from edgeapp.web import g711
+from edgeapp.web.realtime_formats import FORMATS
 
 pytestmark = pytest.mark.real_time
 CLIENTS = Path(__file__).parent / "clients"
@@ -322,7 +322,7 @@ async def test_the_openai_clients_example_of_a_session_with_everything_works_whe
     assert events[-1].response.status == "completed"
     sound = b"".join(base64.b64decode(each.delta) for each in events if each.type == "response.output_audio.delta")
     assert 1.5 < len(sound) / 8_000 < 4
-    assert np.abs(g711.a_law_decode(sound).astype(int)).max() > 2_000
+    assert np.abs(FORMATS["audio/pcma"].decode(sound).astype(int)).max() > 2_000
 
 
 async def test_a_telephones_question_is_understood(served: Served) -> None:
@@ -335,7 +335,9 @@ async def test_a_telephones_question_is_understood(served: Served) -> None:
         heard = {"format": {"type": "audio/pcmu"}, "turn_detection": None, "transcription": {"model": "x"}}
         session = {"type": "realtime", "output_modalities": ["text"], "audio": {"input": heard}}
         await talk.send("session.update", session=session)
-        await talk.send("input_audio_buffer.append", audio=base64.b64encode(g711.mu_law_encode(narrow)).decode())
+        await talk.send(
+            "input_audio_buffer.append", audio=base64.b64encode(FORMATS["audio/pcmu"].encode(narrow)).decode()
+        )
         await talk.send("input_audio_buffer.commit")
         await talk.send("response.create")
         done = await talk.until("response.done")

@@ -394,14 +394,22 @@ def test_schemathesis_finds_no_server_error(tmp_path: Path) -> None:
     assert not [path for path, seen in codes.items() if seen == {401}]
 
 
-async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = {"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}
+FILES = {"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One model, of FILES, that is not here yet."""
     monkeypatch.setenv("EDGEAPP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     monkeypatch.setattr(models_api, "source_of", {"tiny": SOURCE}.get)
+
+
+@pytest.mark.usefixtures("catalogue")
+async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answers: list[Examined | ConfigError] = [
         ConfigError("2 of 3 cases are wrong"),
         Examined("tiny", 3, 3, 3, 0, "", 0.1, ""),
@@ -414,7 +422,7 @@ async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
         return answer
 
     async with device(tmp_path / "device", check=check) as one, signed_in(one, "engineer") as client:
-        with hub(files) as served:
+        with hub(FILES) as served:
             monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
             assert (await client.post("/api/models/nothing/pull")).status_code == 404
             assert (await client.post("/api/models/tiny/pull")).status_code == 202
@@ -424,7 +432,7 @@ async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
                     break
                 pull = (await client.get("/api/state")).json()["pull"]
                 await asyncio.sleep(0.02)
-        assert (pull["state"], pull["came_bytes"]) == ("done", sum(map(len, files.values())))
+        assert (pull["state"], pull["came_bytes"]) == ("done", sum(map(len, FILES.values())))
         assert "tiny" in [each["name"] for each in (await client.get("/api/models")).json()["here"]]
         refused = await client.post(f"/api/models/{SOURCE.kind}/switch/tiny")
         assert refused.status_code == 409
@@ -435,14 +443,10 @@ async def test_a_model_is_fetched_with_progress_and_switched_to_if_it_passes(
         assert [each["accepted"] for each in models["switches"]] == [True, False]
 
 
+@pytest.mark.usefixtures("catalogue")
 async def test_a_fetch_that_nobody_wants_any_more_is_stopped_and_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = {"config.json": b"{}", "sub/model.bin": bytes(range(256)) * 4_000}
-    monkeypatch.setenv("EDGEAPP_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
-    monkeypatch.setattr(models_api, "source_of", {"tiny": SOURCE}.get)
     async with (
         device(tmp_path / "device") as one,
         signed_in(one, "engineer") as client,
@@ -457,7 +461,7 @@ async def test_a_fetch_that_nobody_wants_any_more_is_stopped_and_goes_on_later(
                         return pull
                     await asyncio.sleep(0.01)
 
-        with hub(files) as served:
+        with hub(FILES) as served:
             monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
             served.wrong["sub/model.bin"] = ["cut:1024"] * 1_000  # a link over which it takes seconds
             assert (await client.delete("/api/models/tiny/pull")).status_code == 404

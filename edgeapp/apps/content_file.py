@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeapp import config as settings
+from edgeapp.core import durable
 from edgeapp.core.events import ConfigError
 from edgeapp.voice.content import Content, facts, parse_content
 from edgeapp.web.desk import ContentChange, ContentText
@@ -110,13 +111,8 @@ class ContentFile:
         """Replace the file in one step, durably, and keep the one before it. Raises ConfigError."""
         try:
             mode = self._path.stat().st_mode & 0o777
-            _put(self._path.with_name(f"{self._path.name}.before"), self._path.read_bytes(), mode)
-            _put(self._path, text.encode(), mode)
-            folder = os.open(self._path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            durable.replace(self._path.with_name(f"{self._path.name}.before"), self._path.read_bytes(), mode)
+            durable.replace(self._path, text.encode(), mode)
         except OSError as error:
             raise ConfigError(f"cannot write {self._path}: {error.strerror}; make room or mend its rights") from error
 
@@ -129,13 +125,3 @@ def open_content(config: settings.Config, bundled: Path = BUNDLED_CONTENT) -> Co
 
 def _tag(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _put(path: Path, content: bytes, mode: int) -> None:
-    new = path.with_name(f".{path.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.chmod(mode)  # whatever the umask is
-    new.replace(path)

@@ -14,6 +14,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from edgeapp.core import durable
 from edgeapp.core.events import ConfigError
 from edgeapp.models.golden import Check
 from edgeapp.models.manifest import Kind, Model
@@ -163,13 +164,8 @@ def _record(line: Switch) -> None:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    new = file.with_name(f".{file.name}")
     try:
-        with new.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
+        durable.replace(file, content)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; make room or mend its rights") from error
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 
+from edgeapp.core import durable
 from edgeapp.core.events import ConfigError
 from edgeapp.station.evidence import GENESIS, Head
 
@@ -87,22 +87,7 @@ def read(path: Path) -> Anchor | None:
 
 def write(path: Path, anchor: Anchor) -> None:
     """Replace the file in one step; durable on return. Raises OSError."""
-    new = path.with_name(f".{path.name}")
-    with new.open("wb") as stream:
-        stream.write(msgspec.json.encode(anchor) + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in the folder durable. Raises OSError."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.replace(path, msgspec.json.encode(anchor) + b"\n")
 
 
 def _mac(anchor: Anchor, key: bytes) -> str:

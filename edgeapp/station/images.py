@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edgeapp.core.durable import sync_folder
 from edgeapp.core.events import Outcome, Verdict
-from edgeapp.station.anchor import sync_folder
 
 SUFFIX: Final = ".jpg"
 _BLOCK_BYTES: Final = 4_096  # of the usual file systems

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from edgeapp.core import durable
 from edgeapp.core.events import ConfigError
 from edgeapp.station import anchor as anchors
 from edgeapp.station.evidence import Head, follow
@@ -156,7 +156,7 @@ def sign(folder: Path, content: bytes, version: str, *, by: str, why: str, utc_n
                 f"version {version} was signed by {there.by} with other content; give the file a new version"
             )
         try:
-            _write(_path(folder, version, sha256), content)
+            durable.replace(_path(folder, version, sha256), content)
         except OSError as error:
             raise ConfigError(f"cannot write the rule book {folder}: {error.strerror}") from error
         return _add(book, "signed", version, sha256, by, why, utc_ns, key)
@@ -184,7 +184,7 @@ def _add(
     try:
         path = folder / SIGNATURES
         kept = b"".join(path.read_bytes().splitlines(keepends=True)[: book.head.rows]) if path.exists() else b""
-        _write(path, kept + head.hash.hex().encode() + b" " + body + b"\n")
+        durable.replace(path, kept + head.hash.hex().encode() + b" " + body + b"\n")
         found = anchors.read(folder / ANCHOR)
         name = found.ledger if found else secrets.token_hex(16)
         anchors.write(folder / ANCHOR, anchors.sealed(name, head, utc_ns, key))
@@ -200,17 +200,6 @@ def _named(by: str, why: str) -> None:
 
 def _path(folder: Path, version: str, sha256: str) -> Path:
     return folder / f"{version}-{sha256}.toml"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step; durable on return. Raises OSError."""
-    new = path.with_name(f".{path.name}")
-    with new.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
-    anchors.sync_folder(path.parent)
 
 
 @contextmanager

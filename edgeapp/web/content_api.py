@@ -11,12 +11,13 @@ from pydantic import BaseModel, Field
 from edgeapp.core.events import ConfigError
 from edgeapp.web.access import Engineer, Here, Viewer, change
 from edgeapp.web.desk import ContentChange, ContentDesk
+from edgeapp.web.one_by_one import OneByOne
 from edgeapp.web.site import Site
 
 TEXT_MAX: Final = 16_000
 """Characters of a content: 20 items with hours and zones are some 3,000, and a mistake's line is searched for by reading again."""
 
-_CHECKING_MAX: Final = 4  # texts that wait to be looked at: a page asks once while its person writes
+_CHECKING_MAX: Final = 4  # texts at once, of which one is looked at: a page asks once while its person writes
 
 
 class ContentOut(BaseModel):
@@ -52,8 +53,7 @@ class ChangeOut(BaseModel):
 def router() -> APIRouter:
     """The routes below /api/content."""
     api = APIRouter(prefix="/api/content", tags=["content"], responses={401: {}, 403: {}, 404: {}, 409: {}, 429: {}})
-    one = asyncio.Lock()
-    waiting = [0]
+    checking = OneByOne(_CHECKING_MAX, "too many texts at once", again_s=1)
 
     @api.get("")
     async def content(site: Here, _: Viewer) -> ContentOut:
@@ -64,14 +64,8 @@ def router() -> APIRouter:
     async def check(asked: Draft, site: Here, _: Engineer) -> ChangeOut:
         """What the voice would know otherwise; changes nothing. A mistake is refused with its line."""
         desk = _desk(site)
-        if waiting[0] >= _CHECKING_MAX:
-            raise HTTPException(429, "too many texts at once", {"Retry-After": "1"})
-        waiting[0] += 1
-        try:
-            async with one:
-                return _out(await desk.check(asked.text))
-        finally:
-            waiting[0] -= 1
+        async with checking.turn():
+            return _out(await desk.check(asked.text))
 
     @api.put("")
     async def save(asked: NewContent, site: Here, person: Engineer) -> ChangeOut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeapp.web import g711
+_TELEPHONE_HZ: Final = 8_000
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,33 @@ def _to_pcm(samples: NDArray[np.int16]) -> bytes:
     return samples.astype("<i2").tobytes()
 
 
+def _law(name: str, subtype: str) -> SoundFormat:
+    """G.711, the sound of telephones: 8 bits a sample at 8 kHz (ITU-T Recommendation G.711), as libsndfile does it."""
+
+    def decode(data: bytes) -> NDArray[np.int16]:
+        import soundfile
+
+        raw = {"samplerate": _TELEPHONE_HZ, "channels": 1, "format": "RAW", "subtype": subtype}
+        return np.asarray(soundfile.read(io.BytesIO(data), dtype="int16", **raw)[0], np.int16)
+
+    def encode(samples: NDArray[np.int16]) -> bytes:
+        import soundfile
+
+        file = io.BytesIO()
+        soundfile.write(file, samples, _TELEPHONE_HZ, format="RAW", subtype=subtype)
+        return file.getvalue()
+
+    return SoundFormat(name, _TELEPHONE_HZ, 1, decode, encode)
+
+
 PCM: Final = SoundFormat("audio/pcm", 24_000, 2, _from_pcm, _to_pcm)
 FORMATS: Final[Mapping[str, SoundFormat]] = MappingProxyType(
     {
         each.type: each
         for each in (
             PCM,
-            SoundFormat("audio/pcmu", g711.RATE_HZ, 1, g711.mu_law_decode, g711.mu_law_encode),
-            SoundFormat("audio/pcma", g711.RATE_HZ, 1, g711.a_law_decode, g711.a_law_encode),
+            _law("audio/pcmu", "ULAW"),
+            _law("audio/pcma", "ALAW"),
         )
     }
 )

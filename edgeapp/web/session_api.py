@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 
 from edgeapp.core.clock import now_ns
 from edgeapp.web.access import CSRF_HEADER, Engineer, Here, address_of, change, cookie_name, person_of
+from edgeapp.web.one_by_one import OneByOne
 from edgeapp.web.sessions import LASTS_NS
 from edgeapp.web.site import Site
 from edgeapp.web.users import PASSWORD_MAX, Role
 
-_HASHING_MAX: Final = 8  # attempts that may wait for the one that is hashed; 19 MB and 50 ms each
+_HASHING_MAX: Final = 8  # attempts at once, of which one is hashed: 19 MB and 50 ms
 
 Name = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
 
@@ -81,8 +82,7 @@ class ChangeLine(BaseModel):
 def router() -> APIRouter:
     """The routes below /api."""
     api = APIRouter(prefix="/api", tags=["access"])
-    hashing = asyncio.Lock()
-    waiting = [0]
+    hashing = OneByOne(_HASHING_MAX, "too many attempts at once", again_s=2)
 
     @api.get("/session")
     async def session(request: Request, site: Here) -> SessionNow:
@@ -97,14 +97,8 @@ def router() -> APIRouter:
         address = address_of(request)
         if wait_ns := site.attempts.wait_ns(address, now_ns()):
             raise HTTPException(429, "too many attempts: wait a little", {"Retry-After": str(-(-wait_ns // 10**9))})
-        if waiting[0] >= _HASHING_MAX:
-            raise HTTPException(429, "too many attempts at once", {"Retry-After": "2"})
-        waiting[0] += 1
-        try:
-            async with hashing:
-                user = await asyncio.to_thread(site.users.check, asked.user, asked.password)
-        finally:
-            waiting[0] -= 1
+        async with hashing.turn():
+            user = await asyncio.to_thread(site.users.check, asked.user, asked.password)
         outcome = "done" if user else "refused: wrong name or password"
         who = asked.user if user else f"({asked.user[:32]})"
         await asyncio.to_thread(

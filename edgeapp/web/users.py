@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from edgeapp.core import durable
 from edgeapp.core.events import ConfigError
 
 USERS_MAX: Final = 200
@@ -145,13 +146,8 @@ def _engineers(users: dict[str, User]) -> list[str]:
 
 def write_private(file: Path, content: bytes) -> None:
     """Replace a file that only we may read, in one step, durably. Raises ConfigError."""
-    new = file.with_name(f".{file.name}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(file)
+        durable.replace(file, content, 0o600)
     except OSError as error:
         raise ConfigError(f"cannot write {file}: {error.strerror}; make room or mend its rights") from error
